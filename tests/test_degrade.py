@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lle.degrade import darken, linear_to_srgb, random_darken, srgb_to_linear
+
+GREY = np.full((200, 200, 3), linear_to_srgb(0.4))  # 0.4 in linear light
+
+
+def ramp(height=4, width=256):
+    values = np.linspace(0, 1, height * width * 3, dtype=np.float32)
+    return values.reshape(height, width, 3)
+
+
+def test_srgb_curve_known_values():
+    srgb = np.array([0.0, 0.04045, 0.5, 188 / 255, 1.0])
+    linear = np.array([0.0, 0.00313080, 0.21404114, 0.50288646, 1.0])
+    np.testing.assert_allclose(srgb_to_linear(srgb), linear, atol=1e-7)
+    np.testing.assert_allclose(linear_to_srgb(linear), srgb, atol=1e-6)
+    np.testing.assert_allclose(srgb_to_linear(np.uint8([0, 188, 255])), linear[[0, 3, 4]], atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_srgb_curve_round_trip(dtype):
+    values = np.linspace(0, 1, 100_001, dtype=dtype)
+    assert linear_to_srgb(values).dtype == dtype
+    np.testing.assert_allclose(linear_to_srgb(srgb_to_linear(values)), values, atol=1e-6)
+    np.testing.assert_allclose(srgb_to_linear(linear_to_srgb(values)), values, atol=1e-6)
+
+
+def test_without_noise_is_the_formula():
+    image = ramp()
+    dark = darken(image, 0.05, white_balance=(0.9, 0.75, 0.6), shot=0, bits=16)
+    by_hand = srgb_to_linear(image) * 0.05 * np.array([1.2, 1.0, 0.8])
+    np.testing.assert_allclose(srgb_to_linear(dark), by_hand, atol=0.5 / 65535 + 1e-7)
+
+
+def test_full_exposure_without_noise_keeps_the_photograph():
+    image = np.arange(256 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)
+    np.testing.assert_array_equal(np.round(darken(image, 1, shot=0, bits=16) * 255), image)
+
+
+@pytest.mark.parametrize("shot, read", [(1e-3, 0), (0, 1e-4), (1e-3, 1e-4), (2e-3, None)])
+def test_noise_has_the_mean_and_variance_of_the_model(shot, read):
+    noisy = srgb_to_linear(darken(GREY, 0.5, shot=shot, read=read, bits=16, seed=1).astype(np.float64))
+    read = math.exp(1.2) * shot**2.18 if read is None else read
+    variance = shot * 0.2 + read
+    assert abs(noisy.mean() - 0.2) < 5 * math.sqrt(variance / noisy.size)
+    assert abs(noisy.var() / variance - 1) < 5 * math.sqrt(2 / noisy.size)  # standard error of a variance
+
+
+def test_shot_noise_counts_electrons():
+    dark = srgb_to_linear(darken(GREY, 0.1, shot=0.01, read=0, bits=16, seed=1))
+    counts = dark / 0.01  # 4 electrons on average
+    np.testing.assert_allclose(counts, np.round(counts), atol=0.01)
+    empty = np.mean(counts < 0.5)
+    assert abs(empty - math.exp(-4)) < 5 * math.sqrt(math.exp(-4) / counts.size)
+
+
+def test_channels_have_independent_noise():
+    noise = darken(GREY, 0.5, seed=1).reshape(-1, 3).T
+    assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 5 / math.sqrt(noise.shape[1])
+
+
+def test_seed_decides_the_noise():
+    image = ramp()
+    for degrade in (random_darken, lambda image, seed: darken(image, 0.1, seed=seed)):
+        first = degrade(image, 3)
+        np.testing.assert_array_equal(first, degrade(image, 3))
+        np.testing.assert_array_equal(first, degrade(image, np.random.default_rng(3)))
+        assert (first != degrade(image, 4)).any()
+
+
+def test_input_and_global_generator_are_left_alone():
+    image = ramp()
+    state = np.random.get_state()[1].copy()
+    random_darken(image, 0)
+    np.testing.assert_array_equal(image, ramp())
+    np.testing.assert_array_equal(state, np.random.get_state()[1])
+
+
+def test_random_darken_is_as_dark_as_lol():
+    grey = np.full((16, 16, 3), 0.46, np.float32)  # the median mean of LOL's references
+    darks = np.stack([random_darken(grey, seed) for seed in range(200)])
+    assert 0.04 < np.median(darks) < 0.08
+    assert 0.005 < darks.mean(axis=(1, 2, 3)).min() and darks.mean(axis=(1, 2, 3)).max() < 0.15
+    gains = srgb_to_linear(darks).mean(axis=(1, 2))
+    assert np.all(np.abs(np.log(gains[:, 0] / gains[:, 1])) < math.log(1.25) + 0.1)
+    assert np.std(gains[:, 0] / gains[:, 1]) > 0.05  # a colour cast that differs between photographs
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    exposure=st.floats(1e-3, 1),
+    factor=st.floats(0.01, 1),
+    whole=st.booleans(),
+)
+def test_any_size_and_exposure(height, width, exposure, factor, whole):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    image = image if whole else image.astype(np.float32) / 255
+    noisy = darken(image, exposure, shot=0.01, seed=0)
+    assert noisy.dtype == np.float32 and noisy.shape == image.shape
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    brighter, darker = darken(image, exposure, shot=0), darken(image, exposure * factor, shot=0)
+    assert (darker <= brighter).all()
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_converter_levels(bits):
+    dark = darken(ramp(), 1, shot=0, bits=bits)
+    levels = linear_to_srgb(np.arange(2**bits) / (2**bits - 1)).astype(np.float32)
+    np.testing.assert_array_equal(np.unique(dark), levels)
+
+
+@pytest.mark.parametrize(
+    "image, arguments, message",
+    [
+        (np.zeros((4, 4)), {}, "shape"),
+        (np.zeros((4, 4, 4)), {}, "shape"),
+        (np.zeros((0, 4, 3)), {}, "shape"),
+        (np.zeros((4, 4, 3), np.uint16), {}, "uint16"),
+        (np.full((4, 4, 3), 255.0), {}, r"\[0, 1\]"),
+        (np.full((4, 4, 3), -0.1), {}, r"\[0, 1\]"),
+        (np.full((4, 4, 3), np.nan), {}, r"\[0, 1\]"),
+        (ramp(), {"exposure": 0}, "exposure"),
+        (ramp(), {"exposure": 1.5}, "exposure"),
+        (ramp(), {"exposure": math.nan}, "exposure"),
+        (ramp(), {"white_balance": (1, 1)}, "white_balance"),
+        (ramp(), {"white_balance": (1, 0, 1)}, "white_balance"),
+        (ramp(), {"white_balance": (1, 1, math.inf)}, "white_balance"),
+        (ramp(), {"shot": -1}, "shot"),
+        (ramp(), {"shot": math.nan}, "shot"),
+        (ramp(), {"read": -1e-6}, "read"),
+        (ramp(), {"read": math.inf}, "read"),
+        (ramp(), {"bits": 0}, "bits"),
+        (ramp(), {"bits": 17}, "bits"),
+        (ramp(), {"bits": 7.5}, "bits"),
+    ],
+)
+def test_errors(image, arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        darken(image, **{"exposure": 0.1} | arguments)
+    assert "\n" not in str(error.value)
