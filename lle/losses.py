@@ -1,0 +1,122 @@
+"""Loss functions, one each, with its formula and its source.
+
+All are written with `keras.ops` alone, so they run on every Keras backend. Images are batches of shape
+`(batch, height, width, 3)` with values in [0, 1].
+
+The four zero-reference losses below train Zero-DCE (arXiv 2001.06826). The default is what its authors' code does
+(github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port of it (keras.io, "Zero-DCE for low-light image
+enhancement"), which differs in two of them; an argument selects that form.
+"""
+
+from keras import ops
+
+FORMS = ("authors", "keras_port")
+
+
+def _check_form(form, forms=FORMS):
+    if form not in forms:
+        raise ValueError(f"form must be one of {forms}, got {form!r}")
+
+
+def color_constancy(enhanced, form="authors"):
+    """Distance between the mean red, green and blue of each image (grey-world assumption).
+
+    With `d` the three differences of the channel means it is `sqrt(sum(d ** 4))`, as in the authors' code, in the
+    Keras port and in report 5. The paper (equation 7) has `sum(d ** 2)`.
+
+    Args:
+        enhanced: Images, `(batch, height, width, 3)`, in [0, 1].
+        form: `"authors"` or `"paper"`.
+
+    Returns:
+        A scalar, the mean over the batch.
+
+    Raises:
+        ValueError: If `form` is neither.
+    """
+    _check_form(form, ("authors", "paper"))
+    means = ops.mean(enhanced, axis=(1, 2))  # (batch, 3)
+    squares = ops.square(means - ops.roll(means, 1, axis=1))  # (r - b, g - r, b - g) squared
+    if form == "paper":
+        return ops.mean(ops.sum(squares, axis=1))
+    # The root has no gradient at zero (a grey image): stay off it by less than matters.
+    return ops.mean(ops.sqrt(ops.sum(ops.square(squares), axis=1) + 1e-20))
+
+
+def exposure_control(enhanced, target=0.6, patch=16):
+    """Mean squared distance of the local brightness from a target.
+
+    The brightness is the mean over the channels and over patches side by side; rows and columns that do not fill a
+    patch are left out. The authors' code squares the distance, the paper (equation 6) takes its absolute value.
+
+    Args:
+        enhanced: Images, `(batch, height, width, 3)`, in [0, 1], at least one patch high and wide.
+        target: The well-exposed level, in [0, 1].
+        patch: Side of a patch in pixels.
+
+    Returns:
+        A scalar, the mean over patches and batch.
+    """
+    brightness = ops.mean(enhanced, axis=-1, keepdims=True)
+    return ops.mean(ops.square(ops.average_pool(brightness, patch) - target))
+
+
+def illumination_smoothness(curves, form="authors"):
+    """Total variation of the curve maps: neighbouring pixels should get nearly the same curve.
+
+    Twice the mean over pixels of the squared vertical difference plus that of the horizontal one, each summed over
+    the maps (the authors' code; the paper, equation 8, has absolute values).
+
+    Args:
+        curves: Curve maps, `(batch, height, width, maps)`, in [-1, 1], at least 2 x 2.
+        form: `"keras_port"` divides by counts of width and maps where height and width are meant, since its indices
+            are still those of channels-first arrays. The term is then about 11 times stronger at 256 x 256 and
+            21 times at 512 x 512.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If `form` is not one of `FORMS`.
+    """
+    _check_form(form)
+    vertical = ops.mean(ops.sum(ops.square(curves[:, 1:] - curves[:, :-1]), axis=-1))
+    horizontal = ops.mean(ops.sum(ops.square(curves[:, :, 1:] - curves[:, :, :-1]), axis=-1))
+    if form == "keras_port":
+        height, width, maps = (ops.cast(n, curves.dtype) for n in ops.shape(curves)[1:])
+        vertical *= (height - 1) * width / ((width - 1) * maps)
+        horizontal *= height * (width - 1) / (width * (maps - 1))
+    return 2 * (vertical + horizontal)
+
+
+def spatial_consistency(image, enhanced, form="authors"):
+    """Differences between neighbouring regions should survive the enhancement.
+
+    Both images are reduced to the brightness of 4 x 4 regions. For each region, the difference to its left, right,
+    upper and lower neighbour (zero outside the image, as the padding of the authors' convolutions has it) is taken
+    in both; the squared changes of the four are summed (equation 5) and averaged over the regions.
+
+    Args:
+        image: The images given to the network, `(batch, height, width, 3)`, in [0, 1], at least 4 x 4.
+        enhanced: Its output, likewise.
+        form: `"keras_port"` reads 3 x 3 kernels as `(1, 3, 1, 3)` ones. Its "left" and "right" then compare each
+            region with nothing, which punishes any brightening, "up" and "down" are horizontal, and nothing compares
+            vertically.
+
+    Returns:
+        A scalar, the mean over regions and batch.
+
+    Raises:
+        ValueError: If `form` is not one of `FORMS`.
+    """
+    _check_form(form)
+    # The differences are linear: taking them of the change equals comparing those of the two images.
+    change = ops.average_pool(ops.mean(enhanced - image, axis=-1, keepdims=True), 4)
+    padded = ops.pad(change, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    left = ops.square(change - padded[:, 1:-1, :-2])
+    right = ops.square(change - padded[:, 1:-1, 2:])
+    if form == "keras_port":
+        return ops.mean(4 * ops.square(change) + left + right) / 3  # its kernels give 3 channels
+    up = ops.square(change - padded[:, :-2, 1:-1])
+    down = ops.square(change - padded[:, 2:, 1:-1])
+    return ops.mean(left + right + up + down)
