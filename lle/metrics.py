@@ -1,0 +1,185 @@
+"""Measures: Keras metrics for training, and the protocols that the final figures are computed with.
+
+A protocol says in which size and arithmetic a network's output is compared with the reference. `standard` is what the
+field means by PSNR on LOL v1; the protocols named after a report recompute what it printed, faults included, and are
+labelled `as_printed`.
+"""
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import structural_similarity
+from tqdm.auto import tqdm
+
+from lle.data import read_image
+from lle.enhance import run
+
+PROTOCOLS = ("standard", "gt_mean", "report_5")
+
+
+def evaluate(model, pairs, protocol="standard"):
+    """Measure a network on image pairs.
+
+    - `standard`: native size, RGB; the output is clipped to [0, 1] and rounded to 8 bit; PSNR and SSIM as `psnr` and
+      `ssim` below and the mean CIEDE2000, per image.
+    - `gt_mean`: the columns of `standard`, and beside them PSNR and SSIM after the output was scaled to the reference's
+      mean brightness (`match_mean`), which tells the network what the right brightness is.
+    - `report_5`: the columns of `standard`, and beside them report 5's PSNR: both images as uint8, the output truncated,
+      the squared error taken in uint8 arithmetic, where it wraps around (`psnr_as_printed`).
+
+    Args:
+        model: A Keras model, or any function from a float32 batch in [0, 1] to such a batch.
+        pairs: A list of `lle.data.Pair`.
+        protocol: One of `PROTOCOLS`.
+
+    Returns:
+        A `pandas.DataFrame` with a row for each image, and the mean over the images as the row `mean`.
+
+    Raises:
+        ValueError: If the protocol is unknown, the list is empty, or a picture does not decode.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+    if not pairs:
+        raise ValueError("there is no pair to evaluate")
+    rows = {}
+    for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
+        reference = read_image(pair.high)
+        output = run(model, read_image(pair.low).astype("float32") / 255)
+        rows[pair.name] = _measure(reference, output, protocol)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.loc["mean"] = table.mean()
+    return table
+
+
+def psnr(reference, output):
+    """Peak signal-to-noise ratio of one image, computed in float64 on 8-bit values.
+
+    Args:
+        reference: `(height, width, 3)`, uint8, or float in [0, 1], which is clipped and rounded to 8 bit.
+        output: Likewise.
+
+    Returns:
+        dB; infinite for equal images.
+    """
+    difference = _to_uint8(reference).astype("float64") - _to_uint8(output)
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(255**2 / np.mean(difference**2)))
+
+
+def ssim(reference, output):
+    """Structural similarity of one image (Wang et al. 2004): Gaussian window of 11 pixels, sigma 1.5, mean of channels.
+
+    Args:
+        reference: `(height, width, 3)`, at least 11 x 11; uint8, or float in [0, 1], clipped and rounded to 8 bit.
+        output: Likewise.
+
+    Returns:
+        A number up to 1.
+
+    Raises:
+        ValueError: If a side is shorter than the window.
+    """
+    if min(reference.shape[:2]) < 11:
+        raise ValueError(f"SSIM needs at least 11x11 pixels, the image is {reference.shape[1]}x{reference.shape[0]}")
+    return float(
+        structural_similarity(
+            _to_uint8(reference), _to_uint8(output), channel_axis=-1, data_range=255,
+            gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+        )
+    )
+
+
+def match_mean(reference, output):
+    """Scale an output to the mean brightness of its reference ("GT-mean"), as public evaluation codes do.
+
+    The factor is the ratio of the means of the two grey images (BT.601 weights), taken after the output was rounded to
+    8 bit. A network measured that way is told the right brightness, so such a figure stands beside the plain one, never
+    alone.
+
+    Args:
+        reference: `(height, width, 3)`, uint8, or float in [0, 1].
+        output: Likewise.
+
+    Returns:
+        float32, clipped to [0, 1].
+    """
+    reference, output = (_to_uint8(image).astype("float32") / 255 for image in (reference, output))
+    means = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean(dtype="float64") for image in (reference, output)]
+    return np.clip(output * np.float32(means[0] / max(means[1], 1e-8)), 0, 1)
+
+
+def psnr_uint8(reference, output):
+    """The PSNR of reports 2 and 5: `np.mean((a - b) ** 2)` on uint8 arrays, where all of it wraps modulo 256.
+
+    It is about 27.9 dB for any two pictures: the square of a residue modulo 256, itself taken modulo 256, is 105.5 on
+    average over all residues, and 10 * log10(255 ** 2 / 105.5) = 27.9. Never a measure of anything; it is here to
+    recompute what was printed.
+
+    Args:
+        reference: `(height, width, 3)`, uint8.
+        output: uint8, or float in [0, 1], which is truncated to 8 bit as those reports do.
+
+    Returns:
+        "dB".
+    """
+    if output.dtype != np.uint8:
+        output = (np.clip(output, 0, 1) * 255).astype("uint8")
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(255**2 / np.mean((reference - output) ** 2)))
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class PSNR(keras.metrics.MeanMetricWrapper):
+    """Mean PSNR in dB of batches `(batch, height, width, channels)` in [0, 1], per image; the output is clipped."""
+
+    def __init__(self, name="psnr", dtype="float32", **kwargs):
+        super().__init__(_batch_psnr, name=name, dtype=dtype, **kwargs)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class SSIM(keras.metrics.MeanMetricWrapper):
+    """Mean SSIM of batches `(batch, height, width, channels)` in [0, 1], per image; the output is clipped.
+
+    Gaussian window of 11 pixels and sigma 1.5, without the rounding to 8 bit of the function `ssim`.
+    """
+
+    def __init__(self, name="ssim", dtype="float32", **kwargs):
+        super().__init__(_batch_ssim, name=name, dtype=dtype, **kwargs)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def _measure(reference, output, protocol):
+    row = {
+        "psnr": psnr(reference, output),
+        "ssim": ssim(reference, output),
+        "ciede2000": float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(_to_uint8(output))).mean()),
+    }
+    if protocol == "report_5":
+        row["psnr_as_printed"] = psnr_uint8(reference, output)
+    if protocol == "gt_mean":
+        matched = match_mean(reference, output)
+        row.update(psnr_gt_mean=psnr(reference, matched), ssim_gt_mean=ssim(reference, matched))
+    return row
+
+
+def _batch_psnr(y_true, y_pred):
+    error = ops.mean(ops.square(y_true - ops.clip(y_pred, 0, 1)), axis=(1, 2, 3))
+    return -10 * ops.log10(ops.maximum(error, 1e-10))  # equal images count as 100 dB, not as infinity
+
+
+def _batch_ssim(y_true, y_pred):
+    return ops.image.ssim(y_true, ops.clip(y_pred, 0, 1), max_val=1.0)
+
+
+def _to_uint8(image):
+    return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
+

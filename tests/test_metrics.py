@@ -1,0 +1,115 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.metrics import structural_similarity
+
+from lle import metrics
+from lle.data import Pair
+
+generator = np.random.default_rng(0)
+REFERENCE = generator.integers(0, 256, (24, 32, 3), dtype="uint8")
+OUTPUT = np.clip(REFERENCE / 255 + generator.normal(0, 0.1, REFERENCE.shape), 0, 1).astype("float32")
+
+
+@pytest.fixture
+def pairs(write):
+    return [Pair(write(f"low/{i}.png", 24, 32, i), write(f"high/{i}.png", 24, 32, 10 + i)) for i in (1, 2)]
+
+
+def test_psnr_by_hand():
+    black, grey = np.zeros((2, 2, 3), "uint8"), np.full((2, 2, 3), 51, "uint8")
+    assert metrics.psnr(black, grey) == pytest.approx(20 * np.log10(5))
+    assert metrics.psnr(black, grey.astype("float32") / 255) == pytest.approx(20 * np.log10(5))
+    assert metrics.psnr(grey, grey) == np.inf
+
+
+def test_psnr_clips_and_rounds():
+    reference = np.full((1, 1, 3), 255, "uint8")
+    assert metrics.psnr(reference, np.full((1, 1, 3), 1.7)) == np.inf
+    assert metrics.psnr(reference, np.full((1, 1, 3), 254.6 / 255)) == np.inf
+    assert metrics.psnr(reference, np.full((1, 1, 3), 254.4 / 255)) == pytest.approx(20 * np.log10(255))
+
+
+def test_ssim_is_that_of_wang_2004():
+    expected = np.mean([
+        structural_similarity(
+            REFERENCE[..., i].astype(float), np.rint(OUTPUT[..., i] * 255.0), data_range=255,
+            gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+        )
+        for i in range(3)
+    ])  # fmt: skip
+    assert metrics.ssim(REFERENCE, OUTPUT) == pytest.approx(expected, abs=1e-6)
+    assert metrics.ssim(REFERENCE, REFERENCE) == pytest.approx(1)
+    with pytest.raises(ValueError, match="11x11"):
+        metrics.ssim(REFERENCE[:10], OUTPUT[:10])
+
+
+def test_match_mean_undoes_a_darkening():
+    reference = np.full((8, 8, 3), (80, 120, 160), "uint8")
+    dark = reference // 4
+    assert metrics.psnr(reference, metrics.match_mean(reference, dark)) == np.inf
+    assert metrics.match_mean(reference, np.zeros((8, 8, 3), "uint8")).max() == 0  # nothing to scale
+
+
+def test_psnr_in_uint8_arithmetic_says_27_9_dB_of_anything():
+    residues = np.arange(256, dtype="uint8")
+    assert (residues**2).mean() == 105.5
+    others = generator.integers(0, 256, (400, 600, 3), dtype="uint8")
+    noise = generator.integers(0, 256, (400, 600, 3), dtype="uint8")
+    assert metrics.psnr_uint8(others, noise) == pytest.approx(10 * np.log10(255**2 / 105.5), abs=0.02)
+    assert metrics.psnr(others, noise) < 8
+
+
+def test_psnr_in_uint8_arithmetic_truncates_the_output():
+    reference = np.full((1, 1, 3), 10, "uint8")
+    assert metrics.psnr_uint8(reference, np.full((1, 1, 3), 10.9 / 255)) == np.inf
+    assert metrics.psnr_uint8(reference, np.full((1, 1, 3), 26, "uint8")) == np.inf  # 16 ** 2 is 0 modulo 256
+
+
+@pytest.mark.parametrize("protocol, extra", [
+    ("standard", []), ("gt_mean", ["psnr_gt_mean", "ssim_gt_mean"]), ("report_5", ["psnr_as_printed"]),
+])  # fmt: skip
+def test_evaluate(pairs, protocol, extra):
+    table = metrics.evaluate(lambda batch: 1 - batch, pairs, protocol)
+    assert list(table.index) == ["1", "2", "mean"]
+    assert list(table.columns) == ["psnr", "ssim", "ciede2000", *extra]
+    pd.testing.assert_series_equal(table.loc["mean"], table.iloc[:2].mean(), check_names=False)
+    low, high = (metrics.read_image(path) for path in pairs[0])
+    assert table.loc["1", "psnr"] == metrics.psnr(high, 255 - low)
+    if extra == ["psnr_gt_mean", "ssim_gt_mean"]:
+        assert table.loc["1", "psnr_gt_mean"] == metrics.psnr(high, metrics.match_mean(high, 255 - low))
+
+
+def test_evaluate_of_the_references_themselves(pairs):
+    table = metrics.evaluate(lambda batch: batch, [Pair(pair.high, pair.high) for pair in pairs])
+    assert table.loc["mean", "ssim"] == pytest.approx(1) and table.loc["mean", "ciede2000"] == 0
+
+
+def test_evaluate_refuses(pairs):
+    with pytest.raises(ValueError, match="protocol must be one of"):
+        metrics.evaluate(lambda batch: batch, pairs, "best")
+    with pytest.raises(ValueError, match="no pair"):
+        metrics.evaluate(lambda batch: batch, [])
+
+
+def test_keras_metrics_average_over_images_not_batches():
+    references = np.stack([REFERENCE, REFERENCE, REFERENCE]).astype("float32") / 255
+    outputs = np.stack([OUTPUT, OUTPUT * 0.5, 1 - OUTPUT])
+    for metric, single, tolerance in ((metrics.PSNR(), metrics.psnr, 0.05), (metrics.SSIM(), metrics.ssim, 0.003)):
+        metric.update_state(references[:2], outputs[:2])
+        metric.update_state(references[2:], outputs[2:])
+        expected = np.mean([single(REFERENCE, output) for output in outputs])
+        assert float(metric.result()) == pytest.approx(expected, abs=tolerance)
+
+
+def test_keras_metrics_save_with_a_model(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", "mse", metrics=[metrics.PSNR(), metrics.SSIM()])
+    images = generator.random((2, 16, 16, 3), dtype="float32")
+    model.fit(images, images, verbose=0)
+    expected = model.evaluate(images, images, verbose=0, return_dict=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    found = again.evaluate(images, images, verbose=0, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-4) and set(found) == {"loss", "psnr", "ssim"}
