@@ -10,7 +10,7 @@ import numpy as np
 
 # What `random_darken` draws from. In LOL v1 the linear mean of the dark picture over that of its reference has a median
 # of 0.022, and the middle half of its red and blue gains lies within 0.8 to 1.1. Noise takes the lower end of
-# the range in arXiv 1811.11127 (to 0.012): flat parts of LOL's pictures deviate by 1 to 2 levels of 255, these by 2 to 3.
+# the range in arXiv 1811.11127 (to 0.012): flat parts of LOL's pictures deviate by 1 to 2 levels, these by 2 to 3.
 EXPOSURES = (0.01, 0.06)
 GAINS = (0.8, 1.25)
 SHOT_NOISE = (1e-4, 5e-4)

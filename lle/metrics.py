@@ -27,8 +27,8 @@ def evaluate(model, pairs, protocol="standard"):
       `ssim` below and the mean CIEDE2000, per image.
     - `gt_mean`: the columns of `standard`, and beside them PSNR and SSIM after the output was scaled to the reference's
       mean brightness (`match_mean`), which tells the network what the right brightness is.
-    - `report_5`: the columns of `standard`, and beside them report 5's PSNR: both images as uint8, the output truncated,
-      the squared error taken in uint8 arithmetic, where it wraps around (`psnr_as_printed`).
+    - `report_5`: the columns of `standard`, and beside them report 5's PSNR (`psnr_as_printed`): both images as uint8,
+      the output truncated, the squared error taken in uint8 arithmetic, where it wraps around.
 
     Args:
         model: A Keras model, or any function from a float32 batch in [0, 1] to such a batch.
@@ -87,8 +87,13 @@ def ssim(reference, output):
         raise ValueError(f"SSIM needs at least 11x11 pixels, the image is {reference.shape[1]}x{reference.shape[0]}")
     return float(
         structural_similarity(
-            _to_uint8(reference), _to_uint8(output), channel_axis=-1, data_range=255,
-            gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+            _to_uint8(reference),
+            _to_uint8(output),
+            channel_axis=-1,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
     )
 
@@ -182,4 +187,3 @@ def _batch_ssim(y_true, y_pred):
 
 def _to_uint8(image):
     return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
-

@@ -119,8 +119,14 @@ def _draw_curve(axes, log, key, color):
         best = np.argmax(values)
         axes.plot(epochs[best], values[best], "o", color=color, markersize=7, markeredgecolor="white")
         axes.annotate(
-            _value(key[4:], values[best]), (epochs[best], values[best]), (0, 7), textcoords="offset points",
-            ha="center", color=color, fontsize=9, path_effects=[withStroke(linewidth=3, foreground="white")],
+            _value(key[4:], values[best]),
+            (epochs[best], values[best]),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            color=color,
+            fontsize=9,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
 
 

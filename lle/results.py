@@ -1,0 +1,140 @@
+"""Result files: what a finished run was, and what it scored, so that every printed figure has a source."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import pandas as pd
+
+from lle.plots import read_log
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "scikit-image", "pillow")
+
+
+def save(path, model, settings, tables, log=None):
+    """Write the result file of a run.
+
+    Args:
+        path: The JSON file; its stem is the name of the result.
+        model: The network that was measured.
+        settings: A dictionary of what defines the run: data, pair counts, epochs, batch, optimizer, seed and so on.
+        tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
+            `lle.metrics.evaluate` returned.
+        log: The CSV log of the run, which gives its epochs and wall time.
+
+    Returns:
+        What was written, as a dictionary.
+    """
+    path = Path(path)
+    result = {
+        "name": path.stem,
+        "model": {"class": type(model).__name__, "parameters": model.count_params(), "arguments": _arguments(model)},
+        "settings": settings,
+        "metrics": {name: _table(table) for name, table in tables.items()},
+        "dtype_policy": keras.config.dtype_policy().name,
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    if log is not None:
+        rows = read_log(log)
+        result["epochs_finished"] = len(rows["epoch"])
+        result["training_seconds"] = round(float(rows["seconds"].sum()), 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+    return result
+
+
+def table(folder="results"):
+    """Collect result files into one Markdown table, a row for each network and test set.
+
+    Args:
+        folder: Where the JSON files are.
+
+    Returns:
+        Markdown text.
+
+    Raises:
+        ValueError: If the folder holds no result file, or one that is not a result.
+    """
+    paths = sorted(Path(folder).glob("*.json"))
+    if not paths:
+        raise ValueError(f"{folder}: no result file (*.json) there")
+    rows = [row for path in paths for row in _rows(path)]
+    columns = ["result", "parameters", "epochs", "test set", "PSNR dB", "SSIM", "GT-mean PSNR", "as printed"]
+    frame = pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all").fillna("")
+    lines = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def hardware():
+    """Name the processor, the cores and the GPU, if any, that this process runs on."""
+    gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
+    return {"processor": _processor(), "cores": os.cpu_count(), "gpu": (_gpu_name() or gpus[0]) if gpus else None}
+
+
+def versions():
+    """The versions of Python, the Keras backend in use and the packages that figures depend on."""
+    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except ImportError:  # PackageNotFoundError: not every backend is installed
+            continue
+    return found
+
+
+def _arguments(model):
+    config = model.get_config()
+    is_functional = "layers" in config
+    return {} if is_functional else {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
+
+
+def _table(table):
+    return {str(name): {key: round(float(value), 5) for key, value in row.items()} for name, row in table.iterrows()}
+
+
+def _rows(path):
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        for test_set, rows in result["metrics"].items():
+            mean, count = rows["mean"], len(rows) - 1
+            yield {
+                "result": result["name"],
+                "parameters": f"{result['model']['parameters']:,}",
+                "epochs": result.get("epochs_finished"),
+                "test set": f"{test_set} ({count} images)",
+                "PSNR dB": _number(mean.get("psnr"), 2),
+                "SSIM": _number(mean.get("ssim"), 3),
+                "GT-mean PSNR": _number(mean.get("psnr_gt_mean"), 2),
+                "as printed": _number(mean.get("psnr_as_printed"), 2),
+            }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a result file ({type(error).__name__}: {error})") from error
+
+
+def _number(value, digits):
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def _processor():
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _gpu_name():
+    try:
+        return subprocess.check_output(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True, timeout=20
+        ).splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None

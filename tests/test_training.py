@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+
+from lle import results
+from lle.data import Pair
+from lle.metrics import PSNR, evaluate
+from lle.plots import read_log
+from lle.training import resumable
+
+IMAGES = np.random.default_rng(0).random((8, 16, 16, 3), dtype="float32")
+SETTINGS = {"seed": 0, "learning_rate": 0.1}
+
+
+def fit(run_dir, epochs, settings=SETTINGS):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("adam", "mse", metrics=[PSNR()])
+    model.fit(
+        IMAGES, IMAGES, epochs=epochs, validation_data=(IMAGES, IMAGES), shuffle=False, verbose=0,
+        callbacks=resumable(run_dir, {**settings, "epochs": epochs}, monitor="val_psnr", mode="max"),
+    )  # fmt: skip
+    return model
+
+
+def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
+    whole = fit(tmp_path / "whole", 5)
+    fit(tmp_path / "parts", 2)
+    parts = fit(tmp_path / "parts", 5)
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    logs = [read_log(tmp_path / name / "log.csv") for name in ("whole", "parts")]
+    assert list(logs[1]["epoch"]) == [0, 1, 2, 3, 4] and (logs[1]["seconds"] > 0).all()
+    np.testing.assert_allclose(logs[1]["val_psnr"], logs[0]["val_psnr"], rtol=1e-6)
+
+
+def test_a_finished_run_trains_no_more(tmp_path):
+    weights = fit(tmp_path, 2).get_weights()
+    for one, other in zip(weights, fit(tmp_path, 2).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(read_log(tmp_path / "log.csv")["epoch"]) == 2
+
+
+def test_resuming_keeps_a_better_model_from_before(tmp_path):
+    fit(tmp_path, 2)
+    log = (tmp_path / "log.csv").read_text().splitlines()
+    column = log[0].split(",").index("val_psnr")
+    log[1] = ",".join("99" if i == column else value for i, value in enumerate(log[1].split(",")))
+    (tmp_path / "log.csv").write_text("\n".join(log) + "\n")
+    best = (tmp_path / "best.keras").read_bytes()
+    fit(tmp_path, 4)
+    assert (tmp_path / "best.keras").read_bytes() == best
+
+
+def test_other_settings_are_refused(tmp_path):
+    fit(tmp_path, 1)
+    with pytest.raises(ValueError, match="other settings .learning_rate, size."):
+        fit(tmp_path, 1, {"seed": 0, "learning_rate": 0.2, "size": [1, 2]})
+
+
+def test_result_file_and_table(tmp_path, write):
+    model = fit(tmp_path / "run", 2)
+    pairs = [Pair(write(f"low/{i}.png", 16, 16, i), write(f"high/{i}.png", 16, 16, 9 + i)) for i in (1, 2)]
+    table = evaluate(model, pairs, "gt_mean")
+    saved = results.save(
+        tmp_path / "results" / "net.json", model, SETTINGS, {"eval15": table}, tmp_path / "run/log.csv"
+    )
+    assert saved["model"]["parameters"] == 12 and saved["epochs_finished"] == 2 and saved["settings"] == SETTINGS
+    assert saved["metrics"]["eval15"]["1"]["psnr"] == pytest.approx(table.loc["1", "psnr"], abs=1e-5)
+    assert saved["versions"]["keras"] == keras.__version__ and saved["hardware"]["cores"] >= 1
+    lines = results.table(tmp_path / "results").splitlines()
+    assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
+    assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")
+
+
+def test_table_names_what_is_no_result(tmp_path):
+    with pytest.raises(ValueError, match="no result file"):
+        results.table(tmp_path)
+    (tmp_path / "a.json").write_text('{"metrics": 3}')
+    with pytest.raises(ValueError, match="a.json: not a result file"):
+        results.table(tmp_path)
