@@ -58,7 +58,7 @@ def exposure_control(enhanced, target=0.6, patch=16):
         A scalar, the mean over patches and batch.
     """
     brightness = ops.mean(enhanced, axis=-1, keepdims=True)
-    return ops.mean(ops.square(ops.average_pool(brightness, patch) - target))
+    return ops.mean(ops.square(ops.average_pool(brightness, patch, patch) - target))
 
 
 def illumination_smoothness(curves, form="authors"):
@@ -111,7 +111,7 @@ def spatial_consistency(image, enhanced, form="authors"):
     """
     _check_form(form)
     # The differences are linear: taking them of the change equals comparing those of the two images.
-    change = ops.average_pool(ops.mean(enhanced - image, axis=-1, keepdims=True), 4)
+    change = ops.average_pool(ops.mean(enhanced - image, axis=-1, keepdims=True), 4, 4)
     padded = ops.pad(change, ((0, 0), (1, 1), (1, 1), (0, 0)))
     left = ops.square(change - padded[:, 1:-1, :-2])
     right = ops.square(change - padded[:, 1:-1, 2:])

@@ -1,5 +1,6 @@
 """Result files: what a finished run was, and what it scored, so that every printed figure has a source."""
 
+import hashlib
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 
 from lle.plots import read_log
@@ -48,6 +50,40 @@ def save(path, model, settings, tables, log=None):
     scratch.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     os.replace(scratch, path)
     return result
+
+
+def publish(model, result, folder, chosen_by):
+    """Write a network's weights with the card that `lle.load` checks them against.
+
+    Args:
+        model: The network; its `card` attribute holds the stride and halo of `lle.enhance.run`.
+        result: What `save` returned for it. Its name becomes the name of the weights.
+        folder: Where `<name>.keras` and `<name>.json` go.
+        chosen_by: A sentence: how this network was selected, and on which pictures.
+
+    Returns:
+        The card, as a dictionary.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result['name']}.keras"
+    weights, plain = model.get_weights(), type(model).from_config(model.get_config())  # leaves the optimizer behind
+    plain.set_weights([np.where(np.abs(weight) < 1e-30, 0, weight) for weight in weights])  # subnormals are slow
+    plain.save(path)
+    card = {
+        "name": result["name"],
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "model": result["model"]["class"],
+        "parameters": result["model"]["parameters"],
+        **model.card,
+        "trained_on": result["settings"],
+        "chosen_by": chosen_by,
+        "results": {name: rows["mean"] for name, rows in result["metrics"].items()},
+        "license": "Apache-2.0",
+    }
+    (folder / f"{result['name']}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return card
 
 
 def table(folder="results"):

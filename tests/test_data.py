@@ -192,7 +192,7 @@ def test_lol_says_how_to_get_the_data(tmp_path):
 
 def test_samples(tmp_path):
     split = data.samples(tmp_path / "samples")
-    assert [len(part) for part in split] == [12, 3, 6]
+    assert [len(part) for part in split] == [9, 3, 6]
     photographs = [{pair.name.rsplit("_", 1)[0] for pair in part} for part in split]
     assert not photographs[0] & photographs[1] and not photographs[0] & photographs[2]
     low, high = (data.read_image(path).mean() for path in split.test[0])

@@ -1,5 +1,5 @@
-"""The networks, one file each. `NETWORKS` maps the name of each to what builds it."""
+"""The networks, one file each. Importing this package registers them all, so that any saved model loads."""
 
 from lle.models.zero_dce import ZeroDCE
 
-NETWORKS = {"zero_dce": ZeroDCE}
+__all__ = ["ZeroDCE"]

@@ -1,0 +1,233 @@
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from lle import files
+from lle.enhance import enhance
+from lle.files import enhance_file, enhance_files
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+MAKER, ORIENTATION = 0x010F, 0x0112
+
+
+def picture(height=12, width=16, dtype="uint8", channels=(3,), seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, *channels), dtype)
+
+
+def same(batch):
+    return batch
+
+
+def exif(orientation=1):
+    data = Image.Exif()
+    data[ORIENTATION], data[MAKER] = orientation, "Maker"
+    data.get_ifd(0x8769)[0x829A] = 0.5  # exposure time
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """in/2.png, in/10.png and in/sub/1.png"""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for seed, name in enumerate(("2.png", "10.png", "sub/1.png")):
+        Image.fromarray(picture(seed=seed)).save(tmp_path / "in" / name)
+    return tmp_path
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+# one file
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".TIFF"])
+def test_formats_and_metadata(tmp_path, suffix):
+    source, target = tmp_path / f"a{suffix}", tmp_path / "deeper" / f"b{suffix}"
+    image = Image.new("RGB", (24, 16), (90, 60, 30))
+    image.save(source, exif=exif(6).tobytes(), icc_profile=PROFILE, dpi=(300, 300))
+    enhance_file(source, target, same)
+    with Image.open(target) as output, Image.open(source) as original:
+        assert output.format == original.format
+        output.load()
+        if suffix != ".bmp":
+            assert output.size == (16, 24) and output.getexif().get(ORIENTATION, 1) == 1
+            assert output.getexif()[MAKER] == "Maker" and output.getexif().get_ifd(0x8769)[0x829A] == 0.5
+            assert output.info["icc_profile"] == PROFILE
+        if suffix not in (".webp", ".bmp"):
+            assert round(output.info["dpi"][0]) == 300
+        np.testing.assert_allclose(np.asarray(output)[8, 8], (90, 60, 30), atol=3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_16_bits_stay(tmp_path, suffix, channels):
+    source, target, array = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", picture(dtype="uint16", channels=channels)
+    metadata = {"icc_profile": PROFILE, "dpi": (300, 300), "exif": exif().tobytes()}
+    files._write(source, "PNG" if suffix == ".png" else "TIFF", array, metadata)
+    enhance_file(source, target, lambda batch: batch / 2)
+    output = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
+    output = output if not channels else output[..., [2, 1, 0, 3][: channels[0]]]
+    np.testing.assert_array_equal(output, enhance(array, lambda batch: batch / 2))
+    with Image.open(target) as image:
+        assert image.getexif()[MAKER] == "Maker"
+        assert image.info["icc_profile"] == PROFILE and round(image.info["dpi"][0]) == 300
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bits_are_turned_as_pillow_turns_8(tmp_path, orientation, suffix):
+    array = picture(dtype="uint16")
+    if suffix == ".png":
+        files._write(tmp_path / "a.png", "PNG", array, {"exif": exif(orientation).tobytes()})
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
+    enhance_file(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", same)
+    Image.fromarray((array >> 8).astype("uint8")).save(tmp_path / "c.png", exif=exif(orientation))
+    expected = np.asarray(enhance(tmp_path / "c.png", same))
+    output = cv2.imread(str(tmp_path / f"b{suffix}"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(output[..., ::-1] >> 8, expected)
+    assert Image.open(tmp_path / f"b{suffix}").getexif().get(ORIENTATION, 1) == 1
+
+
+def test_16_bits_into_a_format_of_8(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 5, 3), 32768, "uint16"))
+    enhance_file(tmp_path / "a.png", tmp_path / "b.webp", same)
+    assert read(tmp_path / "b.webp").mean() == pytest.approx(128, abs=1)
+
+
+def test_a_failed_picture_leaves_nothing(folder):
+    Image.new("RGBA", (4, 4)).save(folder / "a.png")
+    for target in ("a.jpg", "a.xyz"):  # no alpha in JPEG, no such format
+        with pytest.raises((OSError, ValueError)):
+            enhance_file(folder / "a.png", folder / "out" / target, same)
+    assert not (folder / "out").exists() or names(folder / "out") == []
+
+
+# many files
+
+
+def test_folders_are_mirrored_and_done_once(folder, capsys):
+    report = enhance_files([folder / "in"], folder / "out", same)
+    assert names(folder / "out") == ["10.png", "2.png", "sub/1.png"]
+    assert (len(report.written), report.skipped, report.failed) == (3, [], [])
+    np.testing.assert_array_equal(read(folder / "out" / "sub" / "1.png"), read(folder / "in" / "sub" / "1.png"))
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_unless_asked(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "2.png").write_text("mine")
+    report = enhance_files([folder / "in"], folder / "out", same)
+    assert (len(report.written), report.skipped) == (2, [folder / "out" / "2.png"])
+    assert (folder / "out" / "2.png").read_text() == "mine"
+    report = enhance_files([folder / "in"], folder / "out", same, overwrite=True)
+    assert len(report.written) == 3 and read(folder / "out" / "2.png").shape == (12, 16, 3)
+
+
+def test_nothing_to_do_loads_no_network(folder):
+    enhance_files([folder / "in"], folder / "out", same)
+    assert len(enhance_files([folder / "in"], folder / "out", "no such network").skipped) == 3
+
+
+def test_a_bad_file_does_not_stop_the_others(folder, capsys):
+    (folder / "in" / "1.png").write_bytes((folder / "in" / "2.png").read_bytes()[:200])
+    report = enhance_files([folder / "in", folder / "missing.jpg"], folder / "out", same)
+    assert len(report.written) == 3
+    assert [path.name for path, _ in report.failed] == ["1.png", "missing.jpg"]
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "in/1.png" in line]
+    assert len(lines) == 1 and "does not decode" in lines[0]
+    assert report.failed[1][1] == "No such file or directory"
+
+
+def test_a_decompression_bomb_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)
+    report = enhance_files([folder / "in" / "2.png"], folder / "out", same)
+    assert "exceeds limit" in report.failed[0][1]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 192 pixels: more than this, less than twice as many
+    assert enhance_files([folder / "in" / "2.png"], folder / "out", same).written
+
+
+def test_single_pictures(folder):
+    enhance_files([folder / "in" / "2.png"], folder / "bright.jpg", same)
+    assert Image.open(folder / "bright.jpg").format == "JPEG"
+    enhance_files([folder / "in" / "2.png"], folder / "out", same)
+    assert names(folder / "out") == ["2.png"]
+
+
+def test_the_output_folder_is_never_an_input(folder):
+    out = folder / "in" / "out"
+    for count in (3, 0):
+        assert len(enhance_files([folder / "in"], out, same).written) == count
+    assert names(out) == ["10.png", "2.png", "sub/1.png"]
+    assert len(enhance_files([folder / "in" / "sub"], folder / "in", same).written) == 1  # out above the pictures
+
+
+@pytest.mark.parametrize(
+    "sources, out, message",
+    [
+        (["in"], "in", "would be replaced"),
+        (["in/2.png"], "in", "would be replaced"),
+        (["in/2.png", "two/2.png"], "out", "would both become"),
+        (["empty"], "out", "no picture in this folder"),
+    ],
+)
+def test_refused_before_anything_is_written(folder, monkeypatch, sources, out, message):
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        enhance_files(sources, out, same, overwrite=True)
+    assert names(folder) == ["in/10.png", "in/2.png", "in/sub/1.png"]
+
+
+def test_a_picture_named_twice_is_done_once(folder):
+    assert len(enhance_files([folder / "in" / "2.png", folder / "in"], folder / "out", same).written) == 3
+
+
+def test_hidden_files_are_left_alone(folder):
+    (folder / "in" / "._2.png").write_bytes(b"what macOS leaves on foreign disks")
+    assert not enhance_files([folder / "in"], folder / "out", same).failed
+
+
+def test_ctrl_c_leaves_whole_files_only(folder, monkeypatch):
+    count = []
+
+    def interrupted(self, path, *args, **kwargs):
+        count.append(path)
+        path.write_bytes(b"half a picture")
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        return save(self, path, *args, **kwargs)
+
+    save = Image.Image.save
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        enhance_files([folder / "in"], folder / "out", same)
+    assert names(folder / "out") == ["10.png"]
+    assert len(enhance_files([folder / "in"], folder / "out", same).written) == 2
+
+
+def test_a_killed_run_goes_on_where_it_stopped(folder):
+    code = (
+        "import os, signal, sys; from lle import files; replace, count = os.replace, []\n"
+        "def kill_second(*paths):\n"
+        "    count.append(paths)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if len(count) == 2 else replace(*paths)\n"
+        "os.replace = kill_second\n"
+        "files.enhance_files([sys.argv[1]], sys.argv[2], lambda batch: batch)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder / "in", folder / "out"], capture_output=True, env={**os.environ})
+    assert names(folder / "out") == [".2.png.part", "10.png"]
+    report = enhance_files([folder / "in"], folder / "out", same)
+    assert (len(report.written), len(report.skipped)) == (2, 1)
+    assert names(folder / "out") == ["10.png", "2.png", "sub/1.png"]

@@ -1,0 +1,51 @@
+"""What a newcomer reads and types."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lle import results
+from lle.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_is_the_generated_one():
+    table = README.split("<!-- results -->\n")[1].split("\n<!-- /results -->")[0]
+    assert table == results.table(ROOT / "results")
+
+
+def test_what_it_names_exists():
+    for path in re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(notebooks/[^`]+|data/[^`*]+md)`", README):
+        assert (ROOT / path).exists(), path
+    for stem in re.findall(r"^\| `(\d\d_\w+)`", README, re.MULTILINE):
+        assert (ROOT / "notebooks" / f"{stem}.ipynb").exists(), stem
+
+
+def test_every_notebook_is_listed():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"| `{path.stem}` |" in README
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
+    for name in ("dark.jpg", "my_dark_pictures/1.png", "my_dark_pictures/2.png"):
+        write(name, 40, 48)
+    monkeypatch.chdir(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / ("bright.jpg", "mine.keras")[number]).exists()
+
+
+def test_the_commands_run(tmp_path, monkeypatch, write):
+    for name in ("dark.jpg", "PICTURES/a.png", "PAIRS/low/1.png", "PAIRS/high/1.png"):
+        write(name, 40, 48)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^python -m lle ((?:enhance|compare|evaluate) [^#\n]+)", README, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert main(shlex.split(command)) == 0
+    assert (tmp_path / "ENHANCED" / "a.png").exists() and (tmp_path / "sheet.png").exists()
