@@ -240,7 +240,11 @@ def samples(directory=None):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
             _write_samples(Path(scratch) / "samples")
-            os.replace(Path(scratch) / "samples", directory)  # complete or not at all
+            try:
+                os.replace(Path(scratch) / "samples", directory)  # complete or not at all
+            except OSError:
+                if not directory.is_dir():  # else another process was faster
+                    raise
     return Split(*(find_pairs(directory / part / "low", directory / part / "high") for part in PHOTOGRAPHS))
 
 

@@ -8,7 +8,6 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -31,6 +30,8 @@ def save(path, model, settings, tables, log=None):
     Returns:
         What was written, as a dictionary.
     """
+    import keras
+
     path = Path(path)
     result = {
         "name": path.stem,
@@ -110,12 +111,16 @@ def table(folder="results"):
 
 def hardware():
     """Name the processor, the cores and the GPU, if any, that this process runs on."""
+    import keras
+
     gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
     return {"processor": _processor(), "cores": os.cpu_count(), "gpu": (_gpu_name() or gpus[0]) if gpus else None}
 
 
 def versions():
     """The versions of Python, the Keras backend in use and the packages that figures depend on."""
+    import keras
+
     found = {"python": platform.python_version(), "backend": keras.backend.backend()}
     for package in PACKAGES:
         try:

@@ -1,0 +1,155 @@
+"""The command line: each command is one call into the package."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+PARTS = ("train", "validation", "test")
+
+
+def main(arguments=None):
+    """Run a command and return the exit status: 0, 1 after an error that the user can mend, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    if arguments is None and os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
+        _hush_libraries()
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("lle: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print("lle:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+
+
+def _hush_libraries():
+    """Leave the terminal to Python: TensorFlow's start-up messages and the decoders' complaints go straight to it."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="lle", description="Low-light image enhancement.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_enhance(commands)
+    _add_evaluate(commands)
+    _add_compare(commands)
+    command = commands.add_parser("results", help="print the table of the finished runs, as Markdown")
+    command.add_argument("folder", nargs="?", default="results", help="folder of the runs' JSON files (results)")
+    command.set_defaults(run=_results)
+    command = commands.add_parser("download", help="fetch a data set")
+    command.add_argument("name", choices=["lol"], help="LOL v1, 347 MB, into data/LOLdataset")
+    command.set_defaults(run=_download)
+    return parser
+
+
+def _add_enhance(commands):
+    command = commands.add_parser("enhance", help="enhance pictures and folders of pictures")
+    command.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER")
+    command.add_argument("-o", "--out", required=True, help="output folder, or the output picture for a single one")
+    _add_model(command)
+    command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
+    command.set_defaults(run=_enhance)
+
+
+def _add_evaluate(commands):
+    command = commands.add_parser("evaluate", help="measure a network on image pairs")
+    _add_model(command)
+    command.add_argument(
+        "--data", default="samples", help="samples, lol, or a folder with the pairs in low/ and high/ (samples)"
+    )
+    command.add_argument("--split", choices=PARTS, default="test", help="of samples and lol (test)")
+    command.add_argument("--protocol", default="standard", help="standard, gt_mean or report_5 (standard)")
+    command.add_argument("-o", "--out", help="also write the table to this CSV file")
+    command.add_argument("--force", action="store_true", help="overwrite that file")
+    command.set_defaults(run=_evaluate)
+
+
+def _add_compare(commands):
+    command = commands.add_parser("compare", help="write a sheet that shows pictures and their enhancements")
+    command.add_argument("files", nargs="+", metavar="FILE")
+    command.add_argument("--model", action="append", help="may be given several times (zero_dce)")
+    command.add_argument("-o", "--out", required=True, help="the sheet, such as sheet.png")
+    command.add_argument("--force", action="store_true", help="overwrite that file")
+    command.set_defaults(run=_compare)
+
+
+def _add_model(command):
+    command.add_argument("--model", default="zero_dce", help="name of a network or path of a .keras file (zero_dce)")
+
+
+def _enhance(options):
+    from lle.files import enhance_files
+
+    report = enhance_files(options.sources, options.out, options.model, overwrite=options.force)
+    print(f"{len(report.written)} enhanced, {len(report.skipped)} there already, {len(report.failed)} failed")
+    return int(bool(report.failed))
+
+
+def _evaluate(options):
+    _refuse_existing(options)
+
+    from lle import metrics
+    from lle.enhance import load
+
+    table = metrics.evaluate(load(options.model), _pairs(options.data, options.split), options.protocol)
+    print(table.to_string(float_format="{:.4f}".format))
+    if options.out:
+        table.to_csv(options.out, index_label="image")
+
+
+def _pairs(data, split):
+    from lle.data import find_pairs, lol, samples
+
+    if data in ("samples", "lol"):
+        return getattr(samples() if data == "samples" else lol(), split)
+    return find_pairs(Path(data, "low"), Path(data, "high"))
+
+
+def _compare(options):
+    _refuse_existing(options)
+
+    import numpy as np
+
+    from lle import plots
+    from lle.enhance import enhance, load, open_picture
+
+    names = options.model or ["zero_dce"]
+    titles = [Path(name).stem for name in names]
+    models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
+    rows = []
+    for file in options.files:
+        with open_picture(file) as picture:
+            pictures = {"input": picture, **{name: enhance(picture, model) for name, model in models.items()}}
+        rows.append({title: np.asarray(_small(picture)) for title, picture in pictures.items()})
+    plots.compare(rows, names=[Path(file).stem for file in options.files]).savefig(options.out)
+
+
+def _small(picture):
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture).convert("RGB")
+    picture.thumbnail((1024, 1024))  # wider than a column of the sheet
+    return picture
+
+
+def _results(options):
+    from lle import results
+
+    print(results.table(options.folder))
+
+
+def _download(options):
+    from lle import download
+
+    print(download.lol())
+
+
+def _refuse_existing(options):
+    if options.out and Path(options.out).exists() and not options.force:
+        raise ValueError(f"{options.out} exists: give another name, or --force to overwrite it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Any image of any size in, the enhanced image out.
+
+At package level `lle.enhance` is the function below; the rest of this module is reached by `from lle.enhance import`.
+"""
+
+import functools
+import hashlib
+import json
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+PACKAGE = Path(__file__).parent
+WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
+CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
+TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
+GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
+PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
+
+
+def load(name_or_path="zero_dce"):
+    """Load a network with its weights.
+
+    Args:
+        name_or_path: The name of one of the networks that come with the package, whose file is loaded only if it has
+            the SHA-256 that its card names; or the path of a `.keras` file of your own. Code inside a file is never
+            run (`safe_mode=True`), and the model comes back without its optimizer.
+
+    Returns:
+        A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
+        have to be multiples of, `card["halo"]` how many pixels around a tile reach into it. For a file of your own
+        whose class has no `card` both are 32.
+
+    Raises:
+        ValueError: If there is no such name or file, the hash differs, or the file does not load.
+    """
+    path, card = _find(name_or_path)
+    if card and _sha256(path) != card["sha256"]:
+        raise ValueError(f"{path}: not the file that its card describes (its SHA-256 differs), fetch it again")
+
+    import keras
+
+    import lle.models  # noqa: F401  (registers the classes that a file may name)
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
+        raise ValueError(f"{path}: cannot be loaded ({first_line(error)})") from error
+    model.card = card or getattr(model, "card", CARD)
+    return model
+
+
+def run(model, image, tile=TILE):
+    """Enhance one image of any size with a network.
+
+    The image is continued by reflection up to a multiple of the network's stride. A large one is cut into equal tiles
+    with as many pixels of context as the network sees, so that no seam shows; for a convolutional network whose halo
+    is that of its card the result equals that of the uncut image.
+
+    Args:
+        model: A Keras model; `model.card` holds its stride and halo (see `load`). Or any function from a float32
+            batch, (1, height, width, 3), to such a batch, which then gets the image whole and as it is.
+        image: (height, width, 3), RGB, float, in [0, 1].
+        tile: Side of a tile in pixels, without its context. Memory grows with its square.
+
+    Returns:
+        (height, width, 3), RGB, float32, clipped to [0, 1].
+
+    Raises:
+        ValueError: If the image is of another shape or kind, or image or result hold values that are not numbers.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype.kind != "f":
+        raise ValueError(f"expected a float image (height, width, 3), got {image.dtype} {image.shape}")
+    _check(image)
+    output = np.empty(image.shape, "float32")
+    for rows, columns, part in _enhanced_tiles(model, image, tile=tile):
+        output[rows, columns] = part
+    return output
+
+
+def enhance(image, model="zero_dce"):
+    """Enhance a photograph; what comes back is of the kind that was given.
+
+    The network works on sRGB values. A picture with another colour profile is enhanced as it is, in its own values,
+    and keeps the profile: a conversion to sRGB and back would clip the colours that sRGB lacks.
+
+    Args:
+        image: One of
+
+            - a path (gives a PIL image, colour in 8 bit; `lle.files.enhance_file` keeps 16) or a PIL image (gives one
+              of the same mode; palettes become RGB or RGBA, CMYK becomes RGB). The EXIF orientation is applied, `info`
+              with profile and EXIF is kept;
+            - a NumPy array, or what NumPy takes for one: (height, width), also with 1 to 4 channels (grey, grey and
+              alpha, RGB, RGBA) or as a batch; uint8, uint16, or float in [0, 1]. Shape and dtype stay;
+            - a tensor of the Keras backend in use, likewise.
+
+            Grey goes through the network as RGB and comes back as its BT.601 luma. Alpha is passed through.
+        model: A name or path as `load` takes it (loaded once), or a model or function as `run` takes it.
+
+    Returns:
+        The enhanced image.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If the image or the model is none of these; the message names the file.
+    """
+    model = _loaded(model) if isinstance(model, (str, Path)) else model
+    if isinstance(image, (str, Path)):
+        with open_picture(image) as picture:
+            return _enhance_picture(picture, model)
+    if isinstance(image, Image.Image):
+        return _enhance_picture(image, model)
+    if not isinstance(image, np.ndarray):
+        from keras import ops
+
+        if ops.is_tensor(image):
+            return ops.convert_to_tensor(_enhance_array(ops.convert_to_numpy(image), model), dtype=image.dtype)
+    return _enhance_array(np.asarray(image), model)
+
+
+def open_picture(path):
+    """Open a picture file and decode it.
+
+    Args:
+        path: A file that Pillow can decode, of up to 178 megapixels (Pillow's limit against decompression bombs).
+
+    Returns:
+        The `PIL.Image.Image`, the first one where the file holds several. Its attribute `is_deep` says that the file
+        has 16 bits per sample, of which Pillow keeps 8 unless the picture is grey.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it does not decode; the message names the file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of the limit
+            picture = Image.open(path)
+            picture.is_deep = ";16" in str(picture.tile)  # the decoder's name for it, such as "RGB;16B"
+            picture.load()
+            return picture
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a picture that Pillow can read") from error
+    except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
+        raise ValueError(f"{path}: does not decode ({first_line(error)})") from error
+
+
+def first_line(error):
+    """Shorten the message of an error to its first line, of at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _find(name_or_path):
+    """The path of a network's file, and its card if it comes with the package."""
+    if str(name_or_path).endswith(".keras"):
+        if not Path(name_or_path).is_file():
+            raise ValueError(f"{name_or_path}: no such file")
+        return Path(name_or_path), None
+    names = sorted(card.stem for card in WEIGHTS.glob("*.json"))
+    if str(name_or_path) not in names:
+        raise ValueError(f"no network is called '{name_or_path}': give one of {names}, or a .keras file of your own")
+    card = json.loads((WEIGHTS / f"{name_or_path}.json").read_text(encoding="utf-8"))
+    if not (WEIGHTS / card["file"]).is_file():
+        raise ValueError(f"{WEIGHTS / card['file']}: the weights of {name_or_path!r} are missing")
+    return WEIGHTS / card["file"], card
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _loaded(name_or_path):
+    path, _ = _find(name_or_path)
+    return _load_once(name_or_path, (path.resolve(), path.stat().st_mtime_ns))  # a file that has changed is loaded anew
+
+
+@functools.lru_cache(maxsize=4)
+def _load_once(name_or_path, version):
+    return load(name_or_path)
+
+
+def _check(image):
+    if 0 in image.shape:
+        raise ValueError(f"the image is empty, its shape is {image.shape}")
+    if image.dtype.kind == "f" and not (image.min() >= -1e-3 and image.max() <= 1.001):  # resizing leaves 1.0000001
+        raise ValueError(f"a float image must lie in [0, 1], this one goes from {image.min()} to {image.max()}")
+
+
+def _enhanced_tiles(model, image, peak=1, tile=TILE):
+    """Yield the rows, the columns and the enhanced pixels, float32 in [0, 1], of one tile after the other.
+
+    Integers up to `peak` become float tile by tile: a large picture is never held as float as a whole.
+    """
+    height, width = image.shape[:2]
+    is_network = hasattr(model, "predict_on_batch")
+    card = getattr(model, "card", CARD) if is_network else {"stride": 1, "halo": 0}
+    stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
+    tile = _round_up(tile if is_network else max(height, width), stride)
+    if height % stride or width % stride:
+        image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
+    for top, bottom, rows in _cuts(height, tile, halo, stride):
+        for left, right, columns in _cuts(width, tile, halo, stride):
+            batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
+            part = _as_numpy(model.predict_on_batch(batch) if is_network else model(batch))
+            if part.shape != batch.shape or not np.isfinite(part).all():
+                raise ValueError(f"the model made {part.shape} of {batch.shape}, or values that are not numbers")
+            part = part[0, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            yield rows, columns, np.clip(part, 0, 1).astype("float32")
+
+
+def _cuts(size, tile, halo, stride):
+    """Begin and end of the tiles along an axis, padded to the stride, and the slice of it that each is for.
+
+    All have one length, so that the network is traced once, and begin at multiples of the stride.
+    """
+    padded = _round_up(size, stride)
+    if padded <= tile + 2 * halo:
+        return [(0, padded, slice(0, size))]
+    count = -(-(padded - 2 * halo) // tile)
+    step = _round_up(-(-(padded - 2 * halo) // count), stride)
+    cuts = []
+    for start in (min(index * step, padded - step - 2 * halo) for index in range(count)):
+        end = start + step + 2 * halo
+        cuts.append((start, end, slice(start + halo if start else 0, end - halo if end < padded else size)))
+    return cuts
+
+
+def _round_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
+def _as_numpy(tensor):
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    from keras import ops
+
+    return ops.convert_to_numpy(tensor)
+
+
+def _enhance_array(array, model):
+    if array.ndim == 2:
+        return _enhance_array(array[..., None], model)[..., 0]
+    if array.ndim == 4 and len(array):
+        return np.stack([_enhance_array(image, model) for image in array])
+    if array.ndim != 3 or not 1 <= array.shape[-1] <= 4 or array.dtype.name not in PEAKS:
+        raise ValueError(
+            f"expected (height, width), also with 1 to 4 channels or as a batch, of uint8, uint16 or float, "
+            f"got {array.dtype} {array.shape}"
+        )
+    _check(array)
+    is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
+    color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
+    output = array.copy()  # with its alpha
+    for rows, columns, part in _enhanced_tiles(model, color, peak):
+        part = np.clip(part @ GREY, 0, 1) if is_grey else part
+        output[rows, columns, : part.shape[-1]] = np.rint(part * peak) if peak > 1 else part
+    return output
+
+
+def _enhance_picture(picture, model):
+    picture = _plain(ImageOps.exif_transpose(picture))
+    result = Image.fromarray(_enhance_array(np.asarray(picture), model))
+    result.info = picture.info.copy()
+    return result
+
+
+def _plain(picture):
+    """The picture in a mode whose samples are brightness or red, green, blue, and alpha."""
+    info, mode = picture.info.copy(), picture.mode
+    if mode in ("I", "F"):
+        raise ValueError(f"a picture of 32-bit samples (mode {mode}) has no known white: give an array instead")
+    if mode.startswith("I;16") or (mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in info):
+        return picture
+    if mode == "CMYK" and "icc_profile" in info:
+        profile = ImageCms.ImageCmsProfile(BytesIO(info.pop("icc_profile")))
+        picture = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    base = "L" if mode in ("1", "L", "La") else "RGB"
+    picture = picture.convert(base + "A" if picture.has_transparency_data else base)
+    picture.info = {key: value for key, value in info.items() if key != "transparency"}
+    return picture

@@ -1,0 +1,225 @@
+"""Enhancing picture files: what stands in a file comes out again, with 16 bits, EXIF and colour profile."""
+
+import os
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps
+from tqdm.auto import tqdm
+
+from lle.data import SUFFIXES
+from lle.enhance import enhance, first_line, load, open_picture
+
+ORIENTATION = 0x0112
+# What a TIFF file says about its picture, not about how it is stored.
+TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
+TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
+
+
+class Report(NamedTuple):
+    """What became of each picture: paths written, paths that were there already, and (path, reason) of the failed."""
+
+    written: list
+    skipped: list
+    failed: list
+
+
+def enhance_files(sources, out, model="zero_dce", overwrite=False):
+    """Enhance picture files and folders of them, with a progress bar.
+
+    A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
+    name and then renamed, so a run that was interrupted leaves no half-written file, and goes on where it stopped.
+
+    Args:
+        sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`.
+        out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
+        model: What `lle.enhance` takes.
+        overwrite: `False` leaves the pictures that are there already.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: If a folder holds no picture, two pictures would get the same name, or a picture would replace one
+            of those to enhance; nothing is written then.
+    """
+    jobs = _plan([Path(source) for source in sources], Path(out))
+    for target in jobs:
+        _temporary(target).unlink(missing_ok=True)  # of a run that was killed
+    report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
+    todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
+    if todo and isinstance(model, (str, Path)):
+        model = load(model)
+    for target, source in tqdm(todo.items(), unit="picture"):
+        try:
+            enhance_file(source, target, model)
+            report.written.append(target)
+        except Exception as error:  # one bad picture must not cost the others
+            report.failed.append((source, _reason(error, source)))
+            tqdm.write(f"{source}: {report.failed[-1][1]}", file=sys.stderr)
+    return report
+
+
+def enhance_file(source, target, model="zero_dce"):
+    """Enhance one picture file into another.
+
+    The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
+    are kept, of a TIFF file's EXIF at 16 bits only the texts (camera, date, author and the like). PNG and TIFF files
+    keep 16 bits per sample.
+
+    Args:
+        source: A file that Pillow can decode.
+        target: Where the result goes; missing folders are made, a file that is there is replaced. The suffix says the
+            format.
+        model: What `lle.enhance` takes.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If the picture does not decode or the format is not known.
+    """
+    target = Path(target)
+    form = Image.registered_extensions().get(target.suffix.lower())
+    if form not in Image.SAVE:
+        raise ValueError(f"{target}: no format that Pillow writes")
+    pixels, metadata = _read(source)
+    result = enhance(pixels, model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        _write(temporary, form, result, metadata)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plan(sources, out):
+    """Which picture goes where: a dictionary from the output file to the picture."""
+    jobs = {}
+    for source in sources:
+        if source.is_dir():
+            pairs = [(path, out / path.relative_to(source)) for path in _pictures(source, out)]
+        else:
+            is_name = len(sources) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
+            pairs = [(source, out if is_name else out / source.name)]
+        for path, target in pairs:
+            if jobs.setdefault(target, path).resolve() != path.resolve():
+                raise ValueError(f"{jobs[target]} and {path} would both become {target}: enhance them one by one")
+    originals = {path.resolve() for path in jobs.values()}
+    for target in jobs:
+        if target.resolve() in originals:
+            raise ValueError(f"{target} is a picture to enhance and would be replaced: choose another output")
+    return jobs
+
+
+def _pictures(folder, out):
+    """The pictures in a folder and below it, without hidden ones and those in an output folder inside it."""
+    inner = out.resolve() if folder.resolve() in out.resolve().parents else None
+    found = []
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden and inner not in path.resolve().parents:
+            found.append(path)
+    if not found:
+        raise ValueError(f"{folder}: no picture in this folder")
+    return found
+
+
+def _temporary(target):
+    return target.with_name(f".{target.name}.part")
+
+
+def _read(path):
+    """The upright picture, a PIL image or a uint16 array, and what goes with it into the output file."""
+    with open_picture(path) as picture:
+        exif = picture.getexif()  # Pillow has turned TIFF files by now and taken the tag away, as OpenCV does
+        pixels = _read_deep(path, exif.get(ORIENTATION)) if picture.is_deep else picture
+        upright = ImageOps.exif_transpose(picture)
+        metadata = {key: upright.info[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in upright.info}
+        if picture.format == "TIFF":
+            metadata["exif"] = _without_layout(exif).tobytes()
+        if picture.mode == "CMYK":
+            metadata.pop("icc_profile", None)  # it becomes RGB
+        return pixels if picture.is_deep else upright, metadata
+
+
+def _read_deep(path, orientation):
+    pixels = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError(f"{path}: does not decode as 16 bit")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGB)
+    pixels = np.rot90(pixels, {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0))
+    return pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
+
+
+def _without_layout(exif):
+    """The EXIF data of a TIFF file, whose other tags say how the file stores its samples."""
+    kept = Image.Exif()
+    kept.update({tag: exif[tag] for tag in TIFF_TEXTS if tag in exif})
+    for folder in TIFF_FOLDERS:
+        if entries := exif.get_ifd(folder):
+            kept.get_ifd(folder).update(entries)
+            kept[folder] = kept.get_ifd(folder)
+    return kept
+
+
+def _write(path, form, result, metadata):
+    if isinstance(result, np.ndarray) and form == "PNG":
+        path.write_bytes(_deep_png(result, metadata))
+    elif isinstance(result, np.ndarray) and form == "TIFF":
+        _write_deep_tiff(path, result, metadata)
+    else:
+        if isinstance(result, np.ndarray):
+            result = Image.fromarray(np.rint(result / 257).astype("uint8"))
+        result.save(path, form, **metadata, **({"quality": 95} if form in ("JPEG", "WEBP") else {}))
+
+
+def _deep_png(pixels, metadata):
+    """A PNG file of 16 bits, as OpenCV makes it, with the chunks of the metadata after its header."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".png", pixels)[1].tobytes()
+    chunks = b""
+    if "icc_profile" in metadata:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata["icc_profile"]))
+    if "dpi" in metadata:
+        chunks += _chunk(b"pHYs", struct.pack(">IIB", *(round(float(dpi) / 0.0254) for dpi in metadata["dpi"]), 1))
+    if "exif" in metadata:
+        chunks += _chunk(b"eXIf", metadata["exif"].removeprefix(b"Exif\0\0"))
+    return data[:33] + chunks + data[33:]
+
+
+def _chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _write_deep_tiff(path, pixels, metadata):
+    """OpenCV writes no profile into TIFF files, Pillow no 16 bits of colour."""
+    exif = Image.Exif()
+    exif.load(metadata.get("exif", b""))
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric="minisblack" if pixels.ndim == 2 else "rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2:] == (4,) else None,
+        compression="zlib",
+        predictor=True,
+        iccprofile=metadata.get("icc_profile"),
+        resolution=tuple(map(float, metadata["dpi"])) if "dpi" in metadata else None,
+        resolutionunit="INCH" if "dpi" in metadata else None,
+        software=False,
+        metadata=None,
+        extratags=[(tag, "s", 0, str(exif[tag]), True) for tag in TIFF_TEXTS if tag in exif],
+    )
+
+
+def _reason(error, source):
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename in (None, str(source)) else f"{error.strerror}: {error.filename}"
+    return first_line(error).removeprefix(f"{source}: ")

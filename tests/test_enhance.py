@@ -1,0 +1,353 @@
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+import lle
+from lle.enhance import enhance, load, run
+from lle.models.zero_dce import ZeroDCE
+
+module = importlib.import_module("lle.enhance")  # `import lle.enhance as module` would give the function
+CARD = {"stride": 1, "halo": 7}
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    model = ZeroDCE(filters=4)
+    for weight in model.trainable_variables:  # far from the small initial ones: a wrong border shows
+        weight.assign(np.random.normal(0, 0.3, weight.shape))
+    model.card = CARD
+    return model
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch, model):
+    """A folder of weights with one network, called tiny."""
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    model.save(tmp_path / "tiny.keras")
+    digest = hashlib.sha256((tmp_path / "tiny.keras").read_bytes()).hexdigest()
+    card = {"name": "tiny", "file": "tiny.keras", "sha256": digest, "model": "zero_dce", **CARD}
+    (tmp_path / "tiny.json").write_text(json.dumps(card))
+    return tmp_path
+
+
+def picture(height, width, dtype="float32", channels=(3,), seed=0):
+    values = np.random.default_rng(seed).random((height, width, *channels))
+    peak = module.PEAKS[dtype]
+    return np.rint(values * peak).astype(dtype) if peak > 1 else values.astype(dtype)
+
+
+def half(batch):
+    return batch / 2
+
+
+def same(batch):
+    return batch
+
+
+def python(code, *arguments, **environment):
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_offers_the_functions_and_imports_no_backend():
+    python("""
+        import sys
+        import lle
+        from lle.enhance import run
+        import lle.enhance
+        import lle.files
+        assert lle.enhance is sys.modules["lle.enhance"].enhance
+        assert lle.load is sys.modules["lle.enhance"].load
+        assert not {"keras", "tensorflow", "jax", "torch"} & set(sys.modules)
+    """)
+    assert lle.enhance is module.enhance
+
+
+# load
+
+
+def test_load_by_name(weights, model):
+    loaded = load("tiny")
+    assert loaded.card["sha256"] and loaded.card["halo"] == 7
+    image = picture(20, 30)
+    np.testing.assert_array_equal(run(loaded, image), run(model, image))
+
+
+def test_load_refuses_another_file_before_reading_it(weights, monkeypatch):
+    monkeypatch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("was deserialised"))
+    with open(weights / "tiny.keras", "ab") as file:
+        file.write(b"!")
+    with pytest.raises(ValueError, match="tiny.keras: not the file that its card describes"):
+        load("tiny")
+
+
+def test_load_names_what_there_is(weights):
+    with pytest.raises(ValueError, match=r"no network is called '../tiny': give one of \['tiny'\]"):
+        load("../tiny")
+    (weights / "tiny.keras").unlink()
+    with pytest.raises(ValueError, match="the weights of 'tiny' are missing"):
+        load("tiny")
+
+
+def test_load_a_file_of_ones_own(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same")(inputs)).save(tmp_path / "own.keras")
+    assert load(tmp_path / "own.keras").card == {"stride": 32, "halo": 32}
+    assert load(str(tmp_path / "own.keras")).input_shape == (None, None, None, 3)
+
+
+def test_load_says_which_file_is_at_fault(tmp_path, model):
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "code.keras")
+    model.save(tmp_path / "whole.keras")
+    (tmp_path / "cut.keras").write_bytes((tmp_path / "whole.keras").read_bytes()[:-3000])
+    (tmp_path / "empty.keras").touch()
+    for name in ("code", "cut", "empty", "absent"):
+        with pytest.raises(ValueError, match=f"{name}.keras: (cannot be loaded|no such file)") as caught:
+            load(tmp_path / f"{name}.keras")
+        assert "\n" not in str(caught.value)
+
+
+def test_enhance_loads_once_and_again_after_a_change(weights, monkeypatch):
+    count = []
+    monkeypatch.setattr(module, "load", lambda name: count.append(name) or half)
+    for _ in range(3):
+        enhance(picture(4, 4), "tiny")
+    assert len(count) == 1
+    os.utime(weights / "tiny.keras", (1, 1))
+    enhance(picture(4, 4), "tiny")
+    assert len(count) == 2
+
+
+# run
+
+
+@pytest.mark.parametrize("size", [(150, 97), (64, 200), (33, 34), (7, 301)])
+@pytest.mark.parametrize("tile", [32, 50])
+def test_tiles_equal_the_whole(model, size, tile):
+    image = picture(*size)
+    output = run(model, image, tile)
+    assert output.dtype == np.float32 and output.min() >= 0 and output.max() <= 1
+    np.testing.assert_allclose(output, np.asarray(model(image[None], training=False))[0], atol=1e-5)
+
+
+def test_tiles_equal_the_whole_with_strides():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, 2, padding="same", activation="relu")(inputs)
+    x = keras.layers.Conv2D(4, 3, 2, padding="same", activation="relu")(x)
+    x = keras.layers.UpSampling2D(4)(x)
+    strided = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid")(x))
+    strided.card = {"stride": 4, "halo": 10}
+    image = picture(130, 75)
+    padded = np.pad(image, ((0, 2), (0, 1), (0, 0)), "symmetric")
+    whole = strided.predict_on_batch(padded[None])[0, :130, :75]
+    np.testing.assert_allclose(run(strided, image, 30), whole, atol=1e-5)
+    np.testing.assert_array_equal(run(strided, image), whole)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 9), st.integers(0, 20))
+@settings(deadline=None)
+def test_every_pixel_comes_from_one_tile(height, width, tile, stride, halo):
+    shapes = set()
+
+    def predict(batch):
+        shapes.add(batch.shape)
+        return batch
+
+    image = picture(height, width)
+    output = run(SimpleNamespace(predict_on_batch=predict, card={"stride": stride, "halo": halo}), image, tile)
+    np.testing.assert_array_equal(output, image)
+    ((_, rows, columns, _),) = shapes  # all alike: one trace
+    assert rows % stride == 0 and columns % stride == 0
+    assert max(rows, columns) < tile + 2 * halo + 3 * stride
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (2, 3), (33, 1)])
+def test_any_size(model, size):
+    image = picture(*size)
+    assert run(model, image).shape == image.shape
+    network = SimpleNamespace(predict_on_batch=same)  # without a card: padded to 32
+    np.testing.assert_array_equal(run(network, image), image)
+
+
+def test_a_function_gets_the_image_whole():
+    shapes = []
+    run(lambda batch: shapes.append(batch.shape) or batch, picture(70, 50), tile=16)
+    assert shapes == [(1, 70, 50, 3)]
+
+
+def test_run_refuses_what_it_cannot_take():
+    image = picture(4, 4)
+    for wrong in (image[..., 0], image[None], picture(4, 4, "uint8"), image[:0], image * 2, image - 1, image * np.nan):
+        with pytest.raises(ValueError):
+            run(same, wrong)
+    with pytest.raises(ValueError, match="not numbers"):
+        run(lambda batch: batch * np.nan, image)
+    with pytest.raises(ValueError, match=r"\(1, 2, 2, 3\) of \(1, 4, 4, 3\)"):
+        run(lambda batch: batch[:, ::2, ::2], image)
+    assert run(lambda batch: batch * 3 - 1, image).max() == 1
+
+
+# enhance: arrays and tensors
+
+
+@pytest.mark.parametrize("dtype", list(module.PEAKS))
+@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])
+def test_arrays_keep_dtype_shape_and_values(dtype, channels):
+    array = picture(9, 5, dtype, channels)
+    output = enhance(array, same)
+    assert output.dtype == array.dtype and output.shape == array.shape
+    np.testing.assert_allclose(output, array, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_integers_are_rounded(model, dtype):
+    array, peak = picture(20, 17, dtype), module.PEAKS[dtype]
+    np.testing.assert_array_equal(
+        enhance(array, model), np.rint(run(model, (array.astype("float32") / peak)) * peak).astype(dtype)
+    )
+
+
+def test_alpha_is_passed_through_and_grey_is_the_luma(model):
+    array = picture(12, 10, "uint8", (4,))
+    np.testing.assert_array_equal(enhance(array, half)[..., 3], array[..., 3])
+    np.testing.assert_array_equal(enhance(array, model)[..., :3], enhance(array[..., :3], model))
+    grey = picture(12, 10, channels=())
+    expected = run(model, np.stack([grey] * 3, axis=-1)) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(enhance(grey, model), expected, atol=1e-6)
+
+
+def test_batches(model):
+    batch = np.stack([picture(8, 9, "uint8", seed=seed) for seed in range(3)])
+    np.testing.assert_array_equal(enhance(batch, model), [enhance(image, model) for image in batch])
+
+
+def test_tensors_stay_tensors(model):
+    tensor = keras.ops.convert_to_tensor(picture(8, 9))
+    output = enhance(tensor, model)
+    assert type(output) is type(tensor) and output.dtype == tensor.dtype
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(output), run(model, picture(8, 9)))
+
+
+def test_enhance_refuses_what_is_no_image():
+    for wrong in (
+        picture(4, 4) * 255, picture(4, 4).astype("int64"), np.ones((4, 4), bool), picture(4, 4, channels=(5,)),
+        np.zeros((0, 4, 3), "uint8"), np.zeros((0, 4, 4, 3), "uint8"), np.float32([[np.nan]]), "missing.keras.txt.png",
+        object(),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, FileNotFoundError)):
+            enhance(wrong, same)
+
+
+# enhance: pictures
+
+
+@pytest.mark.parametrize(
+    "mode, expected",
+    [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("I;16", "I;16"), ("P", "RGB"), ("CMYK", "RGB"),
+     ("1", "L"), ("YCbCr", "RGB"), ("PA", "RGBA")],
+)  # fmt: skip
+def test_picture_modes(mode, expected):
+    image = Image.new(mode, (7, 5)) if mode == "PA" else Image.fromarray(picture(5, 7, "uint8"))
+    image = Image.fromarray(picture(5, 7, "uint16", ())) if mode == "I;16" else image.convert(mode)
+    output = enhance(image, same)
+    assert output.mode == expected and output.size == (7, 5)
+    if mode == expected:
+        np.testing.assert_array_equal(np.asarray(output), np.asarray(image))
+
+
+def test_transparent_colours_become_alpha():
+    image = Image.new("P", (3, 2))
+    image.info["transparency"] = 0
+    output = enhance(image, same)
+    assert output.mode == "RGBA" and "transparency" not in output.info and output.getpixel((0, 0))[3] == 0
+    image = Image.new("RGB", (3, 2), (9, 8, 7))
+    image.info["transparency"] = (9, 8, 7)
+    assert enhance(image, same).getpixel((1, 1)) == (9, 8, 7, 0)
+
+
+def test_pictures_of_32_bits_are_refused():
+    with pytest.raises(ValueError, match="mode F"):
+        enhance(Image.new("F", (3, 2)), same)
+
+
+def test_a_path_gives_an_upright_picture_with_its_metadata(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"  # a quarter turn to the right
+    array = picture(16, 24, "uint8")
+    Image.fromarray(array).save(tmp_path / "a.png", exif=exif, icc_profile=profile, dpi=(300, 300))
+    output = enhance(tmp_path / "a.png", same)
+    np.testing.assert_array_equal(np.asarray(output), np.rot90(array, -1))
+    assert output.getexif().get(0x0112, 1) == 1 and output.getexif()[0x010F] == "Maker"
+    assert output.info["icc_profile"] == profile and round(output.info["dpi"][0]) == 300
+
+
+def test_cmyk_is_read_through_its_profile():
+    image = Image.new("CMYK", (3, 2), (0, 255, 255, 0))
+    image.info["icc_profile"] = b"no profile"
+    with pytest.raises((ValueError, OSError, ImageCms.PyCMSError)):
+        enhance(image, same)
+    image.info.pop("icc_profile")
+    assert enhance(image, same).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "b.png").write_bytes(content)
+    with pytest.raises(ValueError, match="b.png: "):
+        enhance(tmp_path / "b.png", same)
+
+
+# the machine
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux")
+def test_a_24_megapixel_picture_costs_little_besides_the_network():
+    peak = python("""
+        import re
+        from types import SimpleNamespace
+        from PIL import Image
+        import lle
+        network = SimpleNamespace(predict_on_batch=lambda batch: batch, card={"stride": 32, "halo": 32})
+        assert lle.enhance(Image.new("RGB", (6000, 3999), 50), network).getpixel((5999, 3998)) == (50, 0, 0)
+        print(re.search("VmHWM: *([0-9]+)", open("/proc/self/status").read().replace(chr(9), " "))[1])
+    """)
+    assert int(peak) / 1024 < 550  # MiB; one float copy of the picture would take 275 more
+
+
+def test_another_backend(weights):
+    if keras.backend.backend() == "jax":
+        pytest.skip("every test here runs on it")
+    pytest.importorskip("jax")
+    code = """
+        import sys
+        import keras
+        import numpy as np
+        from lle.enhance import enhance, load, run
+        model = load(sys.argv[1])
+        model.card = {"stride": 1, "halo": 7}
+        image = np.random.default_rng(0).random((70, 45, 3), "float32")
+        whole = keras.ops.convert_to_numpy(model(image[None], training=False))[0]
+        np.testing.assert_allclose(run(model, image, 32), whole, atol=1e-5)
+        tensor = keras.ops.convert_to_tensor(image)
+        output = enhance(tensor, model)
+        assert type(output) is type(tensor) and not getattr(output, "requires_grad", False)  # as PyTorch has it
+    """
+    python(code, weights / "tiny.keras", KERAS_BACKEND="jax")

@@ -1,0 +1,115 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lle import files
+from lle.__main__ import main
+from lle.models.zero_dce import ZeroDCE
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "tiny.keras"
+    ZeroDCE(filters=4).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def pairs(tmp_path, monkeypatch):
+    """low/1.png and low/2.png, and the same in high/, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("low/1.png", "low/2.png", "high/1.png", "high/2.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 80, (20, 30, 3), "uint8")).save(name)
+    return tmp_path
+
+
+def test_enhance(pairs, network, capsys):
+    arguments = ["enhance", "low", "-o", "out", "--model", network]
+    assert main(arguments) == 0
+    assert sorted(os.listdir("out")) == ["1.png", "2.png"]
+    assert capsys.readouterr().out == "2 enhanced, 0 there already, 0 failed\n"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "0 enhanced, 2 there already, 0 failed\n"
+    Path("low/0.png").write_text("no picture")
+    assert main([*arguments, "--force"]) == 1
+    output = capsys.readouterr()
+    assert output.out == "2 enhanced, 0 there already, 1 failed\n"
+    assert "low/0.png: not a picture that Pillow can read\n" in output.err
+
+
+def test_the_terminal_shows_the_progress_and_nothing_else(pairs, network):
+    Path("low/0.png").write_bytes(Path("low/1.png").read_bytes()[:300])
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lle", "enhance", "low", "-o", "out", "--model", network],
+        capture_output=True, text=True, env={**environment, "PYTHONPATH": str(Path(files.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == "2 enhanced, 0 there already, 1 failed\n"
+    lines = [line.strip() for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert [line for line in lines if "picture/s" not in line] == [
+        "low/0.png: does not decode (image file is truncated)"
+    ]
+
+
+def test_evaluate(pairs, network, capsys):
+    arguments = ["evaluate", "--model", network, "--data", ".", "-o", "table.csv"]
+    assert main(arguments) == 0
+    table = pd.read_csv("table.csv", index_col="image")
+    assert list(table.index) == ["1", "2", "mean"] and list(table.columns) == ["psnr", "ssim", "ciede2000"]
+    assert f"{table.loc['mean', 'psnr']:.4f}" in capsys.readouterr().out
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.startswith("lle: table.csv exists")
+    assert main([*arguments, "--protocol", "gt_mean", "--force"]) == 0
+    assert "psnr_gt_mean" in capsys.readouterr().out
+
+
+def test_compare(pairs, network):
+    arguments = ["compare", "low/1.png", "high/2.png", "--model", network, "-o", "sheet.png"]
+    assert main(arguments) == 0
+    width, height = Image.open("sheet.png").size
+    assert width == 900 and height > 300
+    assert main(arguments) == 1
+    assert main([*arguments, "--model", network, "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["enhance", "low", "-o", "out", "--model", "nope"], "lle: no network is called 'nope'"),
+        (["enhance", "low", "-o", "low", "--force"], "lle: low/1.png is a picture to enhance"),
+        (["evaluate", "--data", "nowhere"], "lle: "),
+        (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
+        (["compare", "missing.png", "-o", "sheet.png"], "lle: "),
+        (["results", "nowhere"], "lle: "),
+    ],
+)
+def test_errors_are_one_line(pairs, network, capsys, arguments, message):
+    arguments += [] if "--model" in arguments or arguments[0] == "results" else ["--model", network]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(message) and error.count("\n") == 1
+
+
+def test_ctrl_c(pairs, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "enhance_files", interrupt)
+    assert main(["enhance", "low", "-o", "out"]) == 130
+    assert capsys.readouterr().err == "lle: interrupted\n"
+
+
+def test_usage(capsys):
+    for arguments in ([], ["enhance", "a.png"], ["download", "everything"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
