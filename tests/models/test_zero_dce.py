@@ -96,12 +96,16 @@ def test_loads_in_a_new_process(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "output.npy"), model.predict(IMAGES, verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["jax"])
-def test_trains_saves_and_enhances_on_another_backend(backend, tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_trains_measures_saves_and_enhances_on_another_backend(backend, tmp_path, write):
     pytest.importorskip(backend)
+    write("dark.png", 40, 48)
     code = """
 import keras, numpy
-from lle.enhance import run
+from pathlib import Path
+from lle.data import Pair
+from lle.enhance import enhance, run
+from lle.metrics import evaluate
 from lle.models.zero_dce import ZeroDCE
 images = numpy.load("images.npy")
 model = ZeroDCE(filters=2)
@@ -110,6 +114,8 @@ losses = model.fit(images, images, batch_size=2, epochs=2, validation_data=(imag
 assert numpy.isfinite(losses["val_loss"]).all() and losses["loss"][1] < losses["loss"][0]
 model.save("model.keras")
 numpy.save("output.npy", run(model, images[0]))
+assert enhance("dark.png", model).size == (48, 40)
+assert evaluate(model, [Pair(Path("dark.png"), Path("dark.png"))]).loc["mean", "psnr"] > 10
 """
     np.save(tmp_path / "images.npy", IMAGES)
     environment = {**os.environ, "KERAS_BACKEND": backend}

@@ -1,0 +1,127 @@
+"""Running the notebooks from top to bottom: `python -m lle.reproduce`, which is what `make reproduce` calls.
+
+Works in the repository's root. Each notebook is executed there by this very Python, with the parameters of
+`notebooks/quick.yaml` (preset `quick`) or its own (preset `report`), plus `run_dir`, where it keeps what it makes: the
+files of `lle.results` go into `<run_dir>/results`.
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import papermill
+import yaml
+
+NOTEBOOKS = Path("notebooks")
+LOL = Path("data/LOLdataset")
+OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
+QUICK_NOTE = "Quick mode, a few epochs on a few pictures: the figures show that the code runs, not how good it is.\n\n"
+
+
+def main(arguments=None):
+    """Run the notebooks, collect their figures and results, and say where they are.
+
+    Args:
+        arguments: List of command-line arguments, those of the process by default.
+
+    Raises:
+        SystemExit: With one line if there is nothing to run or the data is missing; with status 1 if a notebook failed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m lle.reproduce", description="Run the notebooks.")
+    parser.add_argument("--preset", default="quick", choices=OUTPUTS, help="quick (default), or the reports' settings")
+    parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
+    options = parser.parse_args(arguments)
+    notebooks = _find_notebooks(options.notebook)
+    if options.preset == "report" and not LOL.is_dir():
+        sys.exit(f"PRESET=report needs {LOL}: fetch it with `python -m lle download lol`, or see data/README.md.")
+    output = OUTPUTS[options.preset]
+    (output / "figures").mkdir(parents=True, exist_ok=True)
+    start, failed = time.monotonic(), []
+    for number, notebook in enumerate(notebooks, 1):
+        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
+        values = _parameters(notebook.stem, options.preset)
+        if error := _run(notebook, output / notebook.name, values, options.preset):
+            print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
+            failed.append(notebook.stem)
+        _save_figures(output / notebook.name, output / "figures")
+    tables = _results_tables([n.stem for n in notebooks if n.stem not in failed], options.preset)
+    (output / "results.md").write_text((QUICK_NOTE if options.preset == "quick" else "") + tables, encoding="utf-8")
+    seconds = time.monotonic() - start
+    print(f"\n{tables}\n{len(notebooks) - len(failed)} of {len(notebooks)} notebooks in {seconds:.0f} s")
+    print(f"  notebooks  {output}\n  figures    {output}/figures\n  results    {output}/results.md", flush=True)
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
+
+
+def _find_notebooks(beginning):
+    everything = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    chosen = [path for path in everything if path.stem.startswith(Path(beginning).stem)]
+    if not chosen:
+        names = ", ".join(path.stem for path in everything) or "none here; run this in the repository's root"
+        sys.exit(f"No notebook begins with {beginning!r}. There are: {names}")
+    return chosen
+
+
+def _parameters(stem, preset):
+    """Gather what papermill puts behind a notebook's cell tagged `parameters`."""
+    values = {}
+    if preset == "quick":
+        quick = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text(encoding="utf-8")) or {}
+        values = (quick.get("defaults") or {}) | (quick.get(stem) or {})
+    return values | {"run_dir": f"runs/{preset}/{stem}"}
+
+
+def _run(notebook, executed, values, preset):
+    """Execute a notebook and return None, or where it failed and why."""
+    run_dir = Path(values["run_dir"])
+    if preset == "quick":
+        shutil.rmtree(run_dir, ignore_errors=True)  # a quick run starts anew, a longer one goes on where it was
+    run_dir.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(run_dir / "results", ignore_errors=True)  # these two would pass for this run's
+    executed.unlink(missing_ok=True)
+    # Otherwise a kernel `python3` that the user's JUPYTER_PATH holds would run the notebooks in another environment.
+    os.environ["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))
+    try:
+        papermill.execute_notebook(
+            notebook, executed, values, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"]
+        )
+    except papermill.PapermillExecutionError as error:
+        beginning = (error.source.strip().splitlines() or [""])[0]
+        return f"cell {error.exec_count} ({beginning} ...)\n  {error.ename}: {_shorten(error.evalue)}"
+    except Exception as error:  # a dead kernel, a broken file: the other notebooks still run
+        return f"{notebook}\n  {type(error).__name__}: {_shorten(str(error))}"
+
+
+def _shorten(text, lines=5):
+    return "\n  ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()[:lines])
+
+
+def _save_figures(executed, folder):
+    """Write the PNG pictures among a notebook's outputs as `<stem>_<number>.png`, in order."""
+    for old in folder.glob(f"{executed.stem}_[0-9][0-9].png"):
+        old.unlink()
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"] if executed.exists() else []
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    pictures = [data["image/png"] for data in outputs if "image/png" in data]
+    for number, picture in enumerate(pictures, 1):
+        text = picture if isinstance(picture, str) else "".join(picture)
+        (folder / f"{executed.stem}_{number:02}.png").write_bytes(base64.b64decode(text))
+
+
+def _results_tables(stems, preset):
+    """Make a Markdown table of each notebook's result files."""
+    from lle import results  # brings Keras along, which no kernel should have to share the memory with
+
+    folders = {stem: Path("runs", preset, stem, "results") for stem in stems}
+    tables = [f"## {stem}\n\n{results.table(folder)}\n" for stem, folder in folders.items() if folder.is_dir()]
+    return "\n".join(tables) or "No results.\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Tests of lle.reproduce: real notebooks, executed by a real kernel."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from lle import reproduce
+
+PARAMETERS = "epochs = 70\nrun_dir = '.'\nthreshold = 1"
+PLOT = "import matplotlib.pyplot as plt\nplt.plot([0, epochs]); plt.show()\nplt.plot([epochs, 0]); plt.show()"
+RESULTS = """
+import json, pathlib, sys
+folder = pathlib.Path(run_dir, "results")
+folder.mkdir()
+metrics = {"eval15": {"1": {"psnr": 14.861}, "mean": {"psnr": 14.861}}}
+settings = {"epochs": epochs, "threshold": threshold, "python": sys.executable}
+result = {"name": "tiny", "model": {"parameters": 79416}, "metrics": metrics, "settings": settings}
+(folder / "tiny.json").write_text(json.dumps(result))
+"""
+
+
+def read_settings(preset):
+    return json.loads(Path(f"runs/{preset}/05_real/results/tiny.json").read_text())["settings"]
+
+
+def write_notebook(name, *sources):
+    cells = [v4.new_code_cell(source) for source in (PARAMETERS, *sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    metadata = {"kernelspec": {"name": "elsewhere", "display_name": "x", "language": "python"}}
+    nbformat.write(v4.new_notebook(cells=cells, metadata=metadata), f"notebooks/{name}.ipynb")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project as the working directory, and a kernel `python3` of another Python first on the path."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/quick.yaml").write_text("defaults: {threshold: 2}\n05_real: {epochs: 3}\n")
+    kernel = tmp_path / "jupyter/kernels/python3"
+    kernel.mkdir(parents=True)
+    spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "x", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    return tmp_path
+
+
+def test_runs_all_and_names_the_one_that_fails(project, capfd):
+    write_notebook("05_real", PLOT, RESULTS)
+    write_notebook("04_broken", PLOT, "# training\nvalue = 0\n1 / value")
+    output = project / "runs/reproduce"
+    for old in (output / "figures/05_real_09.png", project / "runs/quick/05_real/checkpoint"):
+        old.parent.mkdir(parents=True, exist_ok=True)
+        old.write_bytes(b"of an older run")
+    with pytest.raises(SystemExit, match="Failed: 04_broken"):
+        reproduce.main([])
+    printed = capfd.readouterr()
+    assert "04_broken failed in cell 4 (# training ...)\n  ZeroDivisionError: division by zero" in printed.err
+    assert "1 of 2 notebooks" in printed.out and "runs/reproduce/results.md" in printed.out
+    figures = sorted(path.name for path in (output / "figures").iterdir())
+    assert figures == ["04_broken_01.png", "04_broken_02.png", "05_real_01.png", "05_real_02.png"]
+    assert (output / "figures/05_real_01.png").read_bytes().startswith(b"\x89PNG")
+    # From `defaults` and from the notebook's own entry in quick.yaml.
+    assert read_settings("quick") == {"epochs": 3, "threshold": 2, "python": sys.executable}
+    assert not (project / "runs/quick/05_real/checkpoint").exists()
+    text = (output / "results.md").read_text()
+    assert text.startswith("Quick mode") and "## 05_real" in text and "| tiny | 79,416 | eval15 (1 images) |" in text
+
+
+def test_report_preset(project, capfd):
+    write_notebook("05_real", RESULTS)
+    with pytest.raises(SystemExit, match="data/LOLdataset"):
+        reproduce.main(["--preset", "report"])
+    (project / "data/LOLdataset").mkdir(parents=True)
+    (project / "runs/report/05_real").mkdir(parents=True)
+    (project / "runs/report/05_real/checkpoint").touch()
+    reproduce.main(["--preset", "report", "--notebook", "05"])
+    assert read_settings("report") == {"epochs": 70, "threshold": 1, "python": sys.executable}
+    assert (project / "runs/reproduce-report/05_real.ipynb").exists()
+    assert (project / "runs/report/05_real/checkpoint").exists()  # to go on from
+
+
+def test_unknown_notebook(project):
+    write_notebook("05_real", RESULTS)
+    with pytest.raises(SystemExit, match="'07'. There are: 05_real"):
+        reproduce.main(["--notebook", "07"])

@@ -1,0 +1,47 @@
+"""What is shipped under weights/: whole, small, documented, and what its card and its result file say."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import lle
+
+ROOT = Path(__file__).parent.parent
+CARDS = sorted((ROOT / "weights").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_shipped_network(path):
+    card = json.loads(path.read_text(encoding="utf-8"))
+    file = path.with_name(card["file"])
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == card["sha256"]
+    assert file.stat().st_size < 10e6
+
+    model = lle.load(path.stem)
+    assert model.card == card and model.count_params() == card["parameters"]
+    for weight in model.weights:
+        values = np.abs(keras.ops.convert_to_numpy(weight))
+        assert np.isfinite(values).all()
+        assert not ((values > 0) & (values < np.finfo("float32").tiny)).any(), f"{weight.path} has subnormal values"
+
+    result = json.loads((ROOT / "results" / path.name).read_text(encoding="utf-8"))
+    assert result["settings"] == card["trained_on"]
+    assert {name: rows["mean"] for name, rows in result["metrics"].items()} == card["results"]
+
+
+def test_everything_shipped_has_a_card_and_the_default_is_there():
+    assert "zero_dce" in {path.stem for path in CARDS}
+    assert {path.stem for path in (ROOT / "weights").glob("*.keras")} == {path.stem for path in CARDS}
+    assert sum(file.stat().st_size for file in (ROOT / "weights").iterdir()) < 40e6
+
+
+def test_the_default_network_brightens_a_dark_photograph():
+    from lle import data, metrics
+
+    pair = data.samples().test[0]
+    dark, reference = data.read_image(pair.low), data.read_image(pair.high)
+    assert metrics.psnr(reference, lle.enhance(dark)) > metrics.psnr(reference, dark) + 5
