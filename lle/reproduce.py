@@ -2,7 +2,8 @@
 
 Works in the repository's root. Each notebook is executed there by this very Python, with the parameters of
 `notebooks/quick.yaml` (preset `quick`) or its own (preset `report`), plus `run_dir`, where it keeps what it makes: the
-files of `lle.results` go into `<run_dir>/results`.
+files of `lle.results` go into `<run_dir>/results`. With `--update`, the outputs of the notebooks that succeeded replace
+those in `notebooks/`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import papermill
 import yaml
 
@@ -36,6 +38,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m lle.reproduce", description="Run the notebooks.")
     parser.add_argument("--preset", default="quick", choices=OUTPUTS, help="quick (default), or the reports' settings")
     parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
+    parser.add_argument("--update", action="store_true", help="keep the outputs in notebooks/, to be committed")
     options = parser.parse_args(arguments)
     notebooks = _find_notebooks(options.notebook)
     if options.preset == "report" and not LOL.is_dir():
@@ -49,6 +52,8 @@ def main(arguments=None):
         if error := _run(notebook, output / notebook.name, values, options.preset):
             print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
             failed.append(notebook.stem)
+        elif options.update:
+            _keep_outputs(output / notebook.name, notebook)
         _save_figures(output / notebook.name, output / "figures")
     tables = _results_tables([n.stem for n in notebooks if n.stem not in failed], options.preset)
     (output / "results.md").write_text((QUICK_NOTE if options.preset == "quick" else "") + tables, encoding="utf-8")
@@ -100,6 +105,35 @@ def _run(notebook, executed, values, preset):
 
 def _shorten(text, lines=5):
     return "\n  ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()[:lines])
+
+
+def _keep_outputs(executed, notebook):
+    """Copy the outputs into the notebook, without warnings, progress bars and papermill's own cell and notes."""
+    target = nbformat.read(notebook, nbformat.NO_CONVERT)
+    cells = nbformat.read(executed, nbformat.NO_CONVERT).cells
+    cells = [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for cell, run in zip(target.cells, cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = _worth_keeping(run.outputs), run.execution_count
+    nbformat.write(target, notebook)
+
+
+def _worth_keeping(outputs):
+    kept = []
+    for output in outputs:
+        data = output.get("data", {})
+        if output.get("name") == "stderr" or any("widget" in kind for kind in data):
+            continue
+        if "image/jpeg" in data:
+            data.pop("image/png", None)  # the same picture again, ten times as large
+        if kept and output.get("name") == kept[-1].get("name") == "stdout":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    for output in kept:
+        if "text" in output:  # what a terminal would still show: a carriage return begins the line anew
+            output.text = re.sub(r"[^\n]*\r", "", output.text.replace("\r\n", "\n"))
+    return kept
 
 
 def _save_figures(executed, folder):

@@ -87,3 +87,16 @@ def test_unknown_notebook(project):
     write_notebook("05_real", RESULTS)
     with pytest.raises(SystemExit, match="'07'. There are: 05_real"):
         reproduce.main(["--notebook", "07"])
+
+
+def test_keeps_outputs_that_are_worth_it(project, capfd):
+    noise = "import sys\nprint('a warning', file=sys.stderr)\nprint('10 %\\r90 %\\r100 % done')\nprint(epochs)"
+    write_notebook("05_real", PLOT, noise)
+    (project / "data/LOLdataset").mkdir(parents=True)
+    path = project / "notebooks/05_real.ipynb"
+    before = nbformat.read(path, 4)
+    reproduce.main(["--preset", "report", "--update"])
+    cells = nbformat.read(path, 4).cells
+    assert [cell.source for cell in cells] == [cell.source for cell in before.cells]
+    assert [len(cell.outputs) for cell in cells] == [0, 2, 1] and "image/png" in cells[1].outputs[0].data
+    assert cells[2].outputs[0].text == "100 % done\n70\n"
