@@ -60,7 +60,7 @@ def _add_evaluate(commands):
         "--data", default="samples", help="samples, lol, or a folder with the pairs in low/ and high/ (samples)"
     )
     command.add_argument("--split", choices=PARTS, default="test", help="of samples and lol (test)")
-    command.add_argument("--protocol", default="standard", help="standard, gt_mean or report_5 (standard)")
+    command.add_argument("--protocol", default="standard", help="standard, gt_mean, report_1 or report_5 (standard)")
     command.add_argument("-o", "--out", help="also write the table to this CSV file")
     command.add_argument("--force", action="store_true", help="overwrite that file")
     command.set_defaults(run=_evaluate)

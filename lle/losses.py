@@ -3,19 +3,50 @@
 All are written with `keras.ops` alone, so they run on every Keras backend. Images are batches of shape
 `(batch, height, width, 3)` with values in [0, 1].
 
-The four zero-reference losses below train Zero-DCE (arXiv 2001.06826). The default is what its authors' code does
-(github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port of it (keras.io, "Zero-DCE for low-light image
-enhancement"), which differs in two of them; an argument selects that form.
+`mse_ssim` is that of report 1. The four zero-reference losses train Zero-DCE (arXiv 2001.06826). The default is what
+its authors' code does (github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port of it (keras.io,
+"Zero-DCE for low-light image enhancement"), which differs in two of them; an argument selects that form.
 """
 
+import keras
 from keras import ops
 
+SSIM_WINDOW = 11  # pixels; Gaussian, sigma 1.5
 FORMS = ("authors", "keras_port")
 
 
 def _check_form(form, forms=FORMS):
     if form not in forms:
         raise ValueError(f"form must be one of {forms}, got {form!r}")
+
+
+@keras.saving.register_keras_serializable(package="lle")
+def mse_ssim(y_true, y_pred, weight=0.5):
+    """Mean squared error plus a share of what SSIM lacks to 1: `mse + weight * (1 - ssim)`, the loss of report 1.
+
+    SSIM (Wang et al. 2004) has a Gaussian window of 11 pixels and sigma 1.5 and is computed in float32 under any dtype
+    policy: with squares in half precision its variances would be lost.
+
+    Args:
+        y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 11 x 11.
+        y_pred: Outputs, likewise.
+        weight: The share, 0.5 in the report.
+
+    Returns:
+        One value per image, `(batch,)`, of which Keras takes the mean.
+
+    Raises:
+        ValueError: If a side is shorter than the window.
+    """
+    height, width = y_pred.shape[1:3]
+    if any(side is not None and side < SSIM_WINDOW for side in (height, width)):
+        raise ValueError(
+            f"SSIM has a window of {SSIM_WINDOW}x{SSIM_WINDOW} pixels, the images are {height}x{width}: "
+            "train on larger crops or leave SSIM out"
+        )
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    similarity = ops.image.ssim(y_true, y_pred, max_val=1.0, filter_size=SSIM_WINDOW)
+    return ops.mean(ops.square(y_true - y_pred), axis=(1, 2, 3)) + weight * (1 - similarity)
 
 
 def color_constancy(enhanced, form="authors"):

@@ -1,11 +1,13 @@
 """What the training loops of the notebooks share: a run folder that can be stopped and resumed."""
 
 import json
+import random
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from lle.plots import read_log
 
@@ -20,12 +22,16 @@ class EpochTime(keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self.start
 
 
-def resumable(run_dir, settings, monitor="val_loss", mode="min"):
+def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None):
     """Callbacks that log a run, keep its best model and let it resume after an interruption.
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored
     value and `backup` the state to resume from. Calling `fit` again with the same folder goes on after the last
-    finished epoch; a run that is complete trains no more.
+    finished epoch; a run that is complete, or that early stopping has ended, trains no more.
+
+    A resumed run ends with the weights of one that was never interrupted, if it runs on the same machine, the model was
+    built after `keras.utils.set_random_seed` with the same seed, and the order of the pictures depends on the epoch
+    alone, as that of `lle.batches.Batches` does. Dropout is reseeded at the beginning of each epoch for that purpose.
 
     Args:
         run_dir: A folder, made if missing.
@@ -34,13 +40,19 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min"):
             (key `epochs`): a run may be prolonged.
         monitor: The logged value that `best.keras` is chosen by.
         mode: `"min"` or `"max"`.
+        schedule: Callbacks that decide by the values of earlier epochs, `keras.callbacks.EarlyStopping` and
+            `ReduceLROnPlateau`. On resuming they are shown the logged epochs again.
+        batches: The `lle.batches.Batches` that `fit` trains on, if it does.
 
     Returns:
         A list for the `callbacks` of `fit`.
 
     Raises:
-        ValueError: If the folder holds a run with other settings.
+        ValueError: If the folder holds a run with other settings, or a callback is to restore the best weights, which
+            an interruption would lose: load `best.keras` instead.
     """
+    if any(getattr(callback, "restore_best_weights", False) for callback in schedule):
+        raise ValueError(f"leave restore_best_weights off: the best model is {Path(run_dir) / 'best.keras'}")
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_settings(run_dir / "settings.json", settings)
@@ -49,12 +61,46 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min"):
     before = best(read_log(log)[monitor]) if log.exists() and log.stat().st_size else None
     return [
         EpochTime(),
-        keras.callbacks.CSVLogger(log, append=True),
+        *schedule,  # they add the learning rate to what is logged
         keras.callbacks.ModelCheckpoint(
             run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
         ),
-        keras.callbacks.BackupAndRestore(run_dir / "backup", delete_checkpoint=False),
+        keras.callbacks.CSVLogger(log, append=True),
+        _Resume(run_dir, schedule, batches),
     ]
+
+
+class _Resume(keras.callbacks.BackupAndRestore):
+    """Restores, besides the weights, what else makes the next epoch the one that it would have been."""
+
+    def __init__(self, run_dir, schedule, batches):
+        super().__init__(run_dir / "backup", delete_checkpoint=False)
+        self.log, self.schedule, self.batches = run_dir / "log.csv", schedule, batches
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        finished = self.model._initial_epoch
+        if not (self.schedule and finished):
+            return
+        log = read_log(self.log)
+        rate = self.model.optimizer.learning_rate
+        restored = ops.convert_to_numpy(rate)
+        rate.assign(log.get("learning_rate", [restored])[0])
+        for epoch in range(finished):
+            for callback in self.schedule:
+                callback.on_epoch_end(epoch, {name: values[epoch] for name, values in log.items()})
+        rate.assign(restored)
+        if self.model.stop_training:
+            self.model._initial_epoch = self.params["epochs"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        random.seed(epoch)  # by which `fit` shuffles the order of the batches once more
+        if self.batches is not None:
+            self.batches.epoch = epoch
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):  # a seed and a count; checkpoints hold neither
+                variable.assign([ops.convert_to_numpy(variable)[0], epoch << 20])
 
 
 def _check_settings(path, settings):

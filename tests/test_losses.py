@@ -1,14 +1,17 @@
 """The losses against plain NumPy versions written from the formulas, pixel by pixel."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
+from skimage.metrics import structural_similarity
 
 from lle import losses
 
 generator = np.random.default_rng(0)
 IMAGE = generator.random((2, 32, 48, 3), dtype="float32")
 OTHER = generator.random((2, 32, 48, 3), dtype="float32")
+SIMILAR = np.clip(IMAGE + generator.normal(0, 0.05, IMAGE.shape), 0, 1).astype("float32")
 CURVES = generator.uniform(-1, 1, (2, 5, 7, 24)).astype("float32")
 
 
@@ -86,3 +89,45 @@ def test_unknown_form():
     for loss in (losses.color_constancy, losses.illumination_smoothness):
         with pytest.raises(ValueError, match="form must be one of"):
             loss(CURVES[..., :3], form="none")
+
+
+def test_mse_ssim_is_that_of_scikit_image():
+    maps = [
+        structural_similarity(
+            one, other, channel_axis=-1, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+            full=True,
+        )[1]
+        for one, other in zip(IMAGE, SIMILAR, strict=True)
+    ]  # fmt: skip
+    inner = np.array([full[5:-5, 5:-5].mean() for full in maps])  # where the window lies within the image
+    expected = ((IMAGE - SIMILAR) ** 2).mean((1, 2, 3)) + 0.5 * (1 - inner)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR)), expected, atol=1e-5)
+
+
+def test_mse_ssim_has_the_report_s_weight_and_none_for_equal_images():
+    zero, half = (ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR, weight)) for weight in (0, 0.5))
+    np.testing.assert_allclose(zero, ((IMAGE - SIMILAR) ** 2).mean((1, 2, 3)), rtol=1e-5)
+    assert (half > zero).all()
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.mse_ssim(IMAGE, IMAGE)), 0, atol=1e-5)
+
+
+def test_mse_ssim_in_mixed_precision():
+    exact = ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR))
+    rough = losses.mse_ssim(IMAGE, ops.cast(SIMILAR, "bfloat16"))
+    assert keras.backend.standardize_dtype(rough.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(rough), exact, atol=2e-3)
+
+
+def test_mse_ssim_refuses_images_smaller_than_its_window():
+    with pytest.raises(ValueError, match="window of 11x11 pixels, the images are 10x48"):
+        losses.mse_ssim(IMAGE[:, :10], OTHER[:, :10])
+
+
+def test_mse_ssim_trains_and_saves_with_a_model(tmp_path):
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", losses.mse_ssim)
+    model.fit(IMAGE, OTHER, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected = ops.convert_to_numpy(losses.mse_ssim(OTHER, model.predict(IMAGE, verbose=0))).mean()
+    assert again.evaluate(IMAGE, OTHER, verbose=0) == pytest.approx(expected, rel=1e-4)

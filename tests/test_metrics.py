@@ -1,8 +1,10 @@
+import cv2
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from skimage.metrics import structural_similarity
+from sklearn.metrics import mean_squared_error
 
 from lle import metrics
 from lle.data import Pair
@@ -79,6 +81,21 @@ def test_evaluate(pairs, protocol, extra):
     assert table.loc["1", "psnr"] == metrics.psnr(high, 255 - low)
     if extra == ["psnr_gt_mean", "ssim_gt_mean"]:
         assert table.loc["1", "psnr_gt_mean"] == metrics.psnr(high, metrics.match_mean(high, 255 - low))
+
+
+def test_report_1_pools_the_resized_pictures(pairs):
+    def halve(batch):
+        return batch * 0.5 + 0.3
+
+    table = metrics.evaluate(halve, pairs, "report_1")
+    assert list(table.columns) == ["psnr", "ssim", "ciede2000", "mse_as_printed", "psnr_as_printed"]
+    small = [[cv2.resize(metrics.read_image(path), (128, 128)) / 255 for path in pair] for pair in pairs]
+    errors = [np.mean((halve(low) - high) ** 2) for low, high in small]
+    np.testing.assert_allclose(table["mse_as_printed"], [*errors, np.mean(errors)], rtol=1e-5)
+    flat = [np.concatenate([image.ravel() for image in images]) for images in zip(*small, strict=True)]
+    pooled = -10 * np.log10(mean_squared_error(flat[1], halve(flat[0])))  # the report's own arithmetic
+    assert table.loc["mean", "psnr_as_printed"] == pytest.approx(pooled, abs=1e-4)
+    assert pooled < table["psnr_as_printed"][:2].mean()
 
 
 def test_evaluate_of_the_references_themselves(pairs):

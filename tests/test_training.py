@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lle import results
+from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import PSNR, evaluate
 from lle.plots import read_log
@@ -32,6 +33,63 @@ def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
     logs = [read_log(tmp_path / name / "log.csv") for name in ("whole", "parts")]
     assert list(logs[1]["epoch"]) == [0, 1, 2, 3, 4] and (logs[1]["seconds"] > 0).all()
     np.testing.assert_allclose(logs[1]["val_psnr"], logs[0]["val_psnr"], rtol=1e-6)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends a run in the middle of an epoch of four batches."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.step = 4 * epoch + 2
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == self.step:
+            raise KeyboardInterrupt
+
+
+def fit_scheduled(run_dir, patience=20, interrupted_at=None):
+    """A run with all that has a memory: batch normalisation, dropout, random crops, a falling rate, early stopping."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same"), keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.3), keras.layers.Conv2D(3, 3, padding="same"),
+    ])  # fmt: skip
+    model.compile(keras.optimizers.Adam(0.3), "mse")  # too high a rate: it has to fall
+    batches = Batches(IMAGES, 1 - IMAGES, batch_size=2, crop=12, augment=True, seed=3)
+    schedule = [
+        keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=1, min_lr=1e-9),
+        keras.callbacks.EarlyStopping(patience=patience),
+    ]
+    callbacks = resumable(run_dir, SETTINGS, schedule=schedule, batches=batches)
+    if interrupted_at is not None:
+        callbacks.append(Interrupt(interrupted_at))
+    model.fit(batches, epochs=9, validation_data=(IMAGES, 1 - IMAGES), callbacks=callbacks, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("patience", [20, 3])
+def test_interrupted_in_any_epoch_it_ends_as_if_it_had_not_been(tmp_path, patience):
+    whole = fit_scheduled(tmp_path / "whole", patience)
+    log = read_log(tmp_path / "whole/log.csv")
+    epochs = len(log["epoch"])
+    assert len(set(log["learning_rate"])) > 2 and (epochs == 9) == (patience == 20)  # it fell, and one stopped early
+    for epoch in range(epochs):
+        with pytest.raises(KeyboardInterrupt):
+            fit_scheduled(tmp_path / "parts", patience, interrupted_at=epoch)
+    for _ in range(2):  # the second time there is nothing left to do
+        parts = fit_scheduled(tmp_path / "parts", patience)
+        for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        resumed = read_log(tmp_path / "parts/log.csv")
+        for name in ("epoch", "loss", "val_loss", "learning_rate"):
+            np.testing.assert_array_equal(resumed[name], log[name])
+    best = keras.saving.load_model(tmp_path / "parts/best.keras")
+    assert best.evaluate(IMAGES, 1 - IMAGES, verbose=0) == pytest.approx(min(log["val_loss"]), rel=1e-5)
+
+
+def test_restoring_the_best_weights_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="best.keras"):
+        resumable(tmp_path, SETTINGS, schedule=[keras.callbacks.EarlyStopping(restore_best_weights=True)])
 
 
 def test_a_finished_run_trains_no_more(tmp_path):

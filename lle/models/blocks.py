@@ -1,0 +1,64 @@
+"""Blocks that more than one network uses."""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class ChannelPooling(layers.Layer):
+    """The maximum and the mean over the channels: `(batch, height, width, channels)` to `(batch, height, width, 2)`."""
+
+    def call(self, inputs):
+        return ops.concatenate(
+            [ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)], axis=-1
+        )
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2)
+
+
+def channel_attention(inputs, reduction=8):
+    """Weigh the channels by what the whole picture holds (squeeze and excitation, arXiv 1709.01507).
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+        reduction: Divisor of the channels between the two 1x1 convolutions.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    channels = inputs.shape[-1]
+    weights = layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    weights = layers.Conv2D(max(channels // reduction, 1), 1, activation="relu")(weights)
+    weights = layers.Conv2D(channels, 1, activation="sigmoid")(weights)
+    return layers.Multiply()([inputs, weights])
+
+
+def spatial_attention(inputs):
+    """Weigh the places by a 5x5 convolution of the pooled channels (CBAM, arXiv 1807.06521).
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    weights = layers.Conv2D(1, 5, padding="same", activation="sigmoid")(ChannelPooling()(inputs))
+    return layers.Multiply()([inputs, weights])
+
+
+def dual_attention(inputs, reduction=8):
+    """The dual attention unit of MIRNet (arXiv 2003.06792): both attentions side by side, on a residual branch.
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+        reduction: See `channel_attention`.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    channels = inputs.shape[-1]
+    features = layers.Conv2D(channels, 3, padding="same", activation="relu")(inputs)
+    features = layers.Conv2D(channels, 3, padding="same")(features)
+    both = layers.Concatenate()([spatial_attention(features), channel_attention(features, reduction)])
+    return layers.Add()([inputs, layers.Conv2D(channels, 1)(both)])

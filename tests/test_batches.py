@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lle.batches import Batches
+
+
+def numbered(count, height, width):
+    """Pictures whose every value is a number of its own, and references that hold the same plus a half."""
+    low = np.arange(count * height * width * 3, dtype="float32").reshape(count, height, width, 3)
+    return low, low + 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 9), st.integers(1, 9), st.integers(1, 8), st.booleans(), st.integers(0, 9))
+def test_both_pictures_always_get_the_same_window(count, height, width, batch_size, augment, seed):
+    low, high = numbered(count, height, width)
+    crop = min(height, width) if seed % 2 else None
+    batches = Batches(low, high, batch_size, crop, augment, seed)
+    seen = []
+    for index in range(len(batches)):
+        first, second = batches[index]
+        np.testing.assert_array_equal(second, first + 0.5)
+        assert first.shape[1:3] == ((crop, crop) if crop else (height, width)) and first.dtype == np.float32
+        seen += [int(image.min()) // (height * width * 3) for image in first]
+    assert sorted(seen) == list(range(count))  # each picture once
+
+
+def test_what_an_epoch_holds_depends_on_seed_and_epoch_alone():
+    low, high = numbered(6, 8, 8)
+
+    def epoch(batches, number):
+        batches.epoch = number
+        return np.concatenate([batches[i][0] for i in range(len(batches))])
+
+    batches = Batches(low, high, 4, crop=5, augment=True, seed=1)
+    third = epoch(batches, 3)
+    assert not np.array_equal(epoch(batches, 4), third)
+    np.testing.assert_array_equal(epoch(batches, 3), third)
+    np.testing.assert_array_equal(epoch(Batches(low, high, 4, crop=5, augment=True, seed=1), 3), third)
+    assert not np.array_equal(epoch(Batches(low, high, 4, crop=5, augment=True, seed=2), 3), third)
+    batches.on_epoch_end()
+    assert batches.epoch == 4
+
+
+def test_all_flips_and_turns_occur_and_nothing_else():
+    image = np.arange(3 * 3 * 3, dtype="float32").reshape(1, 3, 3, 3)
+    batches = Batches(image, batch_size=1, augment=True)
+    found = set()
+    for batches.epoch in range(100):
+        (batch,) = batches[0]
+        found.add(batch.tobytes())
+    expected = {np.rot90(flipped, turns).tobytes() for flipped in (image[0], image[0][:, ::-1]) for turns in range(4)}
+    assert found == expected
+
+
+def test_integers_become_floats_and_sizes_may_differ_when_cropped():
+    images = [np.full((4, 6, 3), 255, "uint8"), np.full((5, 4, 3), 51, "uint8")]
+    (batch,) = Batches(images, batch_size=2, crop=4)[0]
+    assert sorted(batch[:, 0, 0, 0].tolist()) == pytest.approx([0.2, 1])
+
+
+def test_refuses():
+    low, high = numbered(2, 4, 6)
+    with pytest.raises(ValueError, match="equally many"):
+        Batches(low, high[:1])
+    with pytest.raises(ValueError, match="equally many"):
+        Batches(low[:0])
+    with pytest.raises(ValueError, match="one size"):
+        Batches(low, high[:, :3])
+    with pytest.raises(ValueError, match="crop of 5x5 does not fit into a picture with a side of 4"):
+        Batches(low, high, crop=5)
