@@ -18,6 +18,8 @@ SHELL := bash
 
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# oneDNN, which TensorFlow leaves off on processors without AVX-512, halves the time of most convolutional training.
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 # glibc gives the large temporary tensors back to the system after each step and faults them in again page by page, a
 # good part of the training time on a CPU: keep them, in one arena (the others hold at most 64 MiB) and in huge pages,
 # which takes a fifth to a third more memory.

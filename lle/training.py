@@ -22,7 +22,7 @@ class EpochTime(keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self.start
 
 
-def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None):
+def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None, hours=None):
     """Callbacks that log a run, keep its best model and let it resume after an interruption.
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored
@@ -43,6 +43,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
         schedule: Callbacks that decide by the values of earlier epochs, `keras.callbacks.EarlyStopping` and
             `ReduceLROnPlateau`. On resuming they are shown the logged epochs again.
         batches: The `lle.batches.Batches` that `fit` trains on, if it does.
+        hours: Stop at the end of the epoch in which this time is over, to go on another day; 0 trains no more at all.
 
     Returns:
         A list for the `callbacks` of `fit`.
@@ -66,22 +67,27 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
             run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
         ),
         keras.callbacks.CSVLogger(log, append=True),
-        _Resume(run_dir, schedule, batches),
+        _Resume(run_dir, schedule, batches, hours),
     ]
 
 
 class _Resume(keras.callbacks.BackupAndRestore):
     """Restores, besides the weights, what else makes the next epoch the one that it would have been."""
 
-    def __init__(self, run_dir, schedule, batches):
+    def __init__(self, run_dir, schedule, batches, hours):
         super().__init__(run_dir / "backup", delete_checkpoint=False)
         self.log, self.schedule, self.batches = run_dir / "log.csv", schedule, batches
+        self.seconds = np.inf if hours is None else 3600 * hours
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        finished = self.model._initial_epoch
-        if not (self.schedule and finished):
-            return
+        self.start = time.monotonic()
+        if self.schedule and self.model._initial_epoch:
+            self._show_again(self.model._initial_epoch)
+        if self.model.stop_training or not self.seconds:
+            self.model._initial_epoch = self.params["epochs"]
+
+    def _show_again(self, finished):
         log = read_log(self.log)
         rate = self.model.optimizer.learning_rate
         restored = ops.convert_to_numpy(rate)
@@ -90,8 +96,6 @@ class _Resume(keras.callbacks.BackupAndRestore):
             for callback in self.schedule:
                 callback.on_epoch_end(epoch, {name: values[epoch] for name, values in log.items()})
         rate.assign(restored)
-        if self.model.stop_training:
-            self.model._initial_epoch = self.params["epochs"]
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
@@ -101,6 +105,11 @@ class _Resume(keras.callbacks.BackupAndRestore):
         for variable in self.model.variables:
             if variable.path.endswith("seed_generator_state"):  # a seed and a count; checkpoints hold neither
                 variable.assign([ops.convert_to_numpy(variable)[0], epoch << 20])
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        if time.monotonic() - self.start >= self.seconds:
+            self.model.stop_training = True
 
 
 def _check_settings(path, settings):

@@ -47,7 +47,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def fit_scheduled(run_dir, patience=20, interrupted_at=None):
+def fit_scheduled(run_dir, patience=20, interrupted_at=None, hours=None):
     """A run with all that has a memory: batch normalisation, dropout, random crops, a falling rate, early stopping."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([
@@ -60,7 +60,7 @@ def fit_scheduled(run_dir, patience=20, interrupted_at=None):
         keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=1, min_lr=1e-9),
         keras.callbacks.EarlyStopping(patience=patience),
     ]
-    callbacks = resumable(run_dir, SETTINGS, schedule=schedule, batches=batches)
+    callbacks = resumable(run_dir, SETTINGS, schedule=schedule, batches=batches, hours=hours)
     if interrupted_at is not None:
         callbacks.append(Interrupt(interrupted_at))
     model.fit(batches, epochs=9, validation_data=(IMAGES, 1 - IMAGES), callbacks=callbacks, verbose=0)
@@ -85,6 +85,18 @@ def test_interrupted_in_any_epoch_it_ends_as_if_it_had_not_been(tmp_path, patien
             np.testing.assert_array_equal(resumed[name], log[name])
     best = keras.saving.load_model(tmp_path / "parts/best.keras")
     assert best.evaluate(IMAGES, 1 - IMAGES, verbose=0) == pytest.approx(min(log["val_loss"]), rel=1e-5)
+
+
+def test_stops_when_the_time_is_over_and_goes_on_another_day(tmp_path):
+    untrained = fit_scheduled(tmp_path, hours=0)
+    assert not (tmp_path / "log.csv").read_text().strip()
+    for epochs in (1, 2):
+        trained = fit_scheduled(tmp_path, hours=1e-9)
+        assert len(read_log(tmp_path / "log.csv")["epoch"]) == epochs
+    same = fit_scheduled(tmp_path, hours=0)
+    assert len(read_log(tmp_path / "log.csv")["epoch"]) == 2
+    np.testing.assert_array_equal(same.get_weights()[0], trained.get_weights()[0])
+    assert not np.array_equal(untrained.get_weights()[0], trained.get_weights()[0])
 
 
 def test_restoring_the_best_weights_is_refused(tmp_path):
