@@ -17,6 +17,27 @@ class ChannelPooling(layers.Layer):
         return (*input_shape[:-1], 2)
 
 
+def selective_kernel_fusion(streams, reduction=8, softmax_over="streams"):
+    """Fuse feature maps of one shape by weights that the whole picture decides (SKFF of MIRNet, arXiv 2003.06792).
+
+    Args:
+        streams: A list of tensors, each `(batch, height, width, channels)`.
+        reduction: Divisor of the channels between the 1x1 convolutions.
+        softmax_over: `"streams"`, as in the paper: for each channel the weights of the streams add up to 1. Or
+            `"channels"`, as in a widely copied port: for each stream those of its channels do.
+
+    Returns:
+        A tensor of the shape of each stream.
+    """
+    channels = streams[0].shape[-1]
+    descriptor = layers.GlobalAveragePooling2D(keepdims=True)(layers.Add()(streams))
+    compact = layers.Conv2D(max(channels // reduction, 4), 1, activation="relu")(descriptor)
+    scores = layers.Concatenate(axis=1)([layers.Conv2D(channels, 1)(compact) for _ in streams])
+    weights = layers.Softmax(axis=1 if softmax_over == "streams" else -1)(scores)  # (batch, streams, 1, channels)
+    weights = ops.split(weights, len(streams), axis=1)
+    return layers.Add()([layers.Multiply()([stream, w]) for stream, w in zip(streams, weights, strict=True)])
+
+
 def channel_attention(inputs, reduction=8):
     """Weigh the channels by what the whole picture holds (squeeze and excitation, arXiv 1709.01507).
 

@@ -1,0 +1,124 @@
+"""MIRNet-v2: the authors' lighter and faster successor of MIRNet (arXiv 2205.01649)."""
+
+import keras
+from keras import layers, ops
+
+from lle.models.blocks import selective_kernel_fusion
+
+GROUPS = (1, 2, 4, 4)  # of the 3x3 convolutions in each recursive residual group; the authors' code
+
+
+def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS):
+    """Build MIRNet-v2.
+
+    As in MIRNet three streams of different size exchange features in multi-scale residual blocks, but by residual
+    contextual blocks, which are used twice with the same weights, and from the small streams to the large ones only.
+
+    Args:
+        channels: Channels at full size.
+        num_mrb: Multi-scale residual blocks in each recursive residual group.
+        widening: Factor of the channels from each stream to the next smaller one.
+        groups: Groups of the 3x3 convolutions in the contextual blocks, one number for each recursive residual group;
+            they must divide the channels of all streams.
+
+    Returns:
+        A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], height and width multiples of 4, to
+        float32 pictures of the same shape, which may leave [0, 1].
+
+    Raises:
+        ValueError: If the groups do not divide the channels.
+    """
+    widths = [int(channels * widening**level) for level in range(3)]
+    if any(width % count for width in widths for count in groups):
+        raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
+    inputs = keras.Input((None, None, 3))
+    features = layers.Conv2D(channels, 3, padding="same")(inputs)
+    for count in groups:
+        group = features
+        for _ in range(num_mrb):
+            group = multi_scale_residual_block(group, widths, count)
+        group = layers.Conv2D(channels, 3, padding="same")(group)
+        features = layers.Add()([group, features])
+    outputs = layers.Conv2D(3, 3, padding="same", dtype="float32")(features)
+    outputs = layers.Add(dtype="float32")([inputs, outputs])
+
+    model = keras.Model(inputs, outputs, name="mirnet_v2")
+    model.card = {"stride": 4, "halo": 64}  # it looks at the whole picture: tiles come out a little different
+    return model
+
+
+def multi_scale_residual_block(inputs, widths, groups=1):
+    """Three streams, each refined twice by the same contextual block; the small ones flow into the next larger one.
+
+    Args:
+        inputs: `(batch, height, width, widths[0])`, height and width multiples of 4.
+        widths: Channels of the streams at full, half and quarter size.
+        groups: Of the convolutions in the contextual blocks.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    streams = [inputs]
+    for width in widths[1:]:
+        streams.append(layers.Conv2D(width, 1, use_bias=False)(layers.AveragePooling2D(2)(streams[-1])))
+    refine = [ContextualBlock(groups) for _ in widths]
+    for _ in range(2):
+        streams = [block(features) for block, features in zip(refine, streams, strict=True)]
+        for level in (1, 0):
+            enlarged = layers.Conv2D(widths[level], 1, use_bias=False)(streams[level + 1])
+            enlarged = layers.UpSampling2D(2, interpolation="bilinear")(enlarged)
+            streams[level] = selective_kernel_fusion([streams[level], enlarged])
+    return layers.Add()([layers.Conv2D(widths[0], 1, use_bias=False)(streams[0]), inputs])
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class ContextualBlock(layers.Layer):
+    """The residual contextual block: two convolutions, to which a summary of the whole picture is added.
+
+    The summary is the mean of the features, weighed by a softmax over all places (global context, arXiv 1904.11492).
+
+    Args:
+        groups: Of the two 3x3 convolutions.
+        **kwargs: Passed to `keras.layers.Layer`.
+    """
+
+    def __init__(self, groups=1, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        width = channels // self.groups
+
+        def convolve(filters, size, name):
+            return layers.Conv2D(filters, size, padding="same", use_bias=False, name=name, dtype=self.dtype_policy)
+
+        # One convolution for each group: TensorFlow has no grouped ones on a CPU.
+        self.first = [convolve(width, 3, f"first_{index}") for index in range(self.groups)]
+        self.second = [convolve(width, 3, f"second_{index}") for index in range(self.groups)]
+        self.mask = convolve(1, 1, "mask")
+        self.context = [convolve(channels, 1, f"context_{index}") for index in range(2)]
+        for layer in self.first + self.second:
+            layer.build((*input_shape[:-1], width))
+        for layer in (self.mask, *self.context):
+            layer.build((*input_shape[:-1], channels))
+
+    def call(self, inputs):
+        features = ops.leaky_relu(self._convolve(self.first, inputs), 0.2)
+        features = self._convolve(self.second, features)
+        batch, height, width, channels = ops.shape(features)
+        mask = ops.softmax(ops.reshape(self.mask(features), (batch, height * width, 1)), axis=1)
+        places = ops.reshape(features, (batch, height * width, channels))
+        summary = ops.reshape(ops.sum(places * mask, axis=1), (batch, 1, 1, channels))
+        summary = self.context[1](ops.leaky_relu(self.context[0](summary), 0.2))
+        return inputs + ops.leaky_relu(features + summary, 0.2)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}
+
+    def _convolve(self, convolutions, features):
+        parts = ops.split(features, self.groups, axis=-1) if self.groups > 1 else [features]
+        return ops.concatenate([conv(part) for conv, part in zip(convolutions, parts, strict=True)], axis=-1)
