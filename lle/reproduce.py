@@ -132,7 +132,7 @@ def _worth_keeping(outputs):
             kept.append(output)
     for output in kept:
         if "text" in output:  # what a terminal would still show: a carriage return begins the line anew
-            output.text = re.sub(r"[^\n]*\r", "", output.text.replace("\r\n", "\n"))
+            output.text = re.sub(r"[^\n]*\r|^WARNING:tensorflow.*\n", "", output.text.replace("\r\n", "\n"), flags=re.M)
     return kept
 
 

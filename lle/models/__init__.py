@@ -1,8 +1,9 @@
 """The networks, one file each. Importing this package registers them all, so that any saved model loads."""
 
+from lle.models.deeper_unet import deeper_unet, unet
 from lle.models.mirnet import mirnet
 from lle.models.mirnet_v2 import mirnet_v2
 from lle.models.unet_residual_attention import unet_residual_attention
 from lle.models.zero_dce import ZeroDCE
 
-__all__ = ["ZeroDCE", "mirnet", "mirnet_v2", "unet_residual_attention"]
+__all__ = ["ZeroDCE", "deeper_unet", "mirnet", "mirnet_v2", "unet", "unet_residual_attention"]
