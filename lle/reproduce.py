@@ -8,6 +8,7 @@ those in `notebooks/`.
 
 import argparse
 import base64
+import io
 import json
 import os
 import re
@@ -19,10 +20,12 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from PIL import Image
 
 NOTEBOOKS = Path("notebooks")
 LOL = Path("data/LOLdataset")
 OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
+LARGE = 300_000  # characters; a figure of this size shows photographs, and becomes a JPEG where it is kept
 QUICK_NOTE = "Quick mode, a few epochs on a few pictures: the figures show that the code runs, not how good it is.\n\n"
 
 
@@ -126,6 +129,8 @@ def _worth_keeping(outputs):
             continue
         if "image/jpeg" in data:
             data.pop("image/png", None)  # the same picture again, ten times as large
+        elif len(data.get("image/png", "")) > LARGE:
+            data["image/jpeg"] = _to_jpeg(data.pop("image/png"))
         if kept and output.get("name") == kept[-1].get("name") == "stdout":
             kept[-1].text += output.text
         else:
@@ -134,6 +139,12 @@ def _worth_keeping(outputs):
         if "text" in output:  # what a terminal would still show: a carriage return begins the line anew
             output.text = re.sub(r"[^\n]*\r|^WARNING:tensorflow.*\n", "", output.text.replace("\r\n", "\n"), flags=re.M)
     return kept
+
+
+def _to_jpeg(png):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(buffer, "JPEG", quality=92)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _save_figures(executed, folder):

@@ -1,12 +1,16 @@
 """Tests of lle.reproduce: real notebooks, executed by a real kernel."""
 
+import base64
+import io
 import json
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import v4
+from PIL import Image
 
 from lle import reproduce
 
@@ -91,12 +95,25 @@ def test_unknown_notebook(project):
 
 def test_keeps_outputs_that_are_worth_it(project, capfd):
     noise = "import sys\nprint('a warning', file=sys.stderr)\nprint('10 %\\r90 %\\r100 % done')\nprint(epochs)"
-    write_notebook("05_real", PLOT, noise)
+    photograph = "import numpy as np\nfrom PIL import Image\n"
+    photograph += "Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400, 3), 'uint8'))"
+    write_notebook("05_real", PLOT, noise, photograph)
     (project / "data/LOLdataset").mkdir(parents=True)
     path = project / "notebooks/05_real.ipynb"
     before = nbformat.read(path, 4)
     reproduce.main(["--preset", "report", "--update"])
     cells = nbformat.read(path, 4).cells
     assert [cell.source for cell in cells] == [cell.source for cell in before.cells]
-    assert [len(cell.outputs) for cell in cells] == [0, 2, 1] and "image/png" in cells[1].outputs[0].data
+    assert [len(cell.outputs) for cell in cells] == [0, 2, 1, 1]
+    assert "image/png" in cells[1].outputs[0].data
+    assert "image/jpeg" in cells[3].outputs[0].data and "image/png" not in cells[3].outputs[0].data
     assert cells[2].outputs[0].text == "100 % done\n70\n"
+
+
+def test_a_large_figure_is_kept_as_jpeg():
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400, 3), "uint8")).save(buffer, "PNG")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    (kept,) = reproduce._worth_keeping([v4.new_output("display_data", {"image/png": picture})])
+    decoded = Image.open(io.BytesIO(base64.b64decode(kept.data["image/jpeg"])))
+    assert list(kept.data) == ["image/jpeg"] and decoded.size == (400, 400)
