@@ -114,7 +114,7 @@ def read_image(path):
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(_to_8_bit(ImageOps.exif_transpose(image)).convert("RGB"))
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -308,12 +308,21 @@ def _by_stem(folder):
     return {path.stem: path for path in images}
 
 
+def _to_8_bit(image):
+    """Grey pictures of 16 bit scaled down, which Pillow would clip."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"samples of 32 bit (mode {image.mode}) have no known white")
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray(np.rint(np.asarray(image) / 257).astype("uint8"))
+
+
 def _size(path):
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
             return image.size[::-1] if turned else image.size
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be opened as a picture ({error})") from error
 
 

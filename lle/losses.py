@@ -87,7 +87,13 @@ def exposure_control(enhanced, target=0.6, patch=16):
 
     Returns:
         A scalar, the mean over patches and batch.
+
+    Raises:
+        ValueError: If a side is shorter than a patch.
     """
+    height, width = enhanced.shape[1:3]
+    if any(side is not None and side < patch for side in (height, width)):
+        raise ValueError(f"the images are {height}x{width}, smaller than the patches of {patch}x{patch} pixels")
     brightness = ops.mean(enhanced, axis=-1, keepdims=True)
     return ops.mean(ops.square(ops.average_pool(brightness, patch, patch) - target))
 

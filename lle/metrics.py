@@ -50,6 +50,8 @@ def evaluate(model, pairs, protocol="standard"):
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
     if not pairs:
         raise ValueError("there is no pair to evaluate")
+    if any(pair.name == "mean" for pair in pairs):
+        raise ValueError("no picture may be called 'mean', which is the name of the table's last row")
     rows = {}
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high)

@@ -200,3 +200,11 @@ def test_samples(tmp_path):
     written = split.test[0].low.stat().st_mtime_ns
     assert data.samples(tmp_path / "samples").test[0].low.stat().st_mtime_ns == written
     assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+
+
+def test_a_grey_picture_of_16_bit_keeps_its_values_and_a_float_one_is_refused(tmp_path):
+    Image.fromarray(np.array([[0, 257 * 38, 65535]], "uint16")).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(data.read_image(tmp_path / "grey.png")[0, :, 0], [0, 38, 255])
+    Image.fromarray(np.full((2, 2), 0.5, "float32")).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match="float.tif.*32 bit"):
+        data.read_image(tmp_path / "float.tif")

@@ -47,6 +47,11 @@ def test_exposure_control():
     assert value(losses.exposure_control(np.full((1, 40, 33, 3), 0.25, "float32"), target=0.25)) < 1e-12
 
 
+def test_exposure_control_refuses_images_smaller_than_a_patch():
+    with pytest.raises(ValueError, match="8x48, smaller than the patches of 16x16"):
+        losses.exposure_control(IMAGE[:, :8])
+
+
 def test_illumination_smoothness():
     vertical = (np.diff(CURVES, axis=1) ** 2).sum() / (4 * 7)
     horizontal = (np.diff(CURVES, axis=2) ** 2).sum() / (5 * 6)

@@ -106,6 +106,8 @@ def test_evaluate_of_the_references_themselves(pairs):
 def test_evaluate_refuses(pairs):
     with pytest.raises(ValueError, match="protocol must be one of"):
         metrics.evaluate(lambda batch: batch, pairs, "best")
+    with pytest.raises(ValueError, match="called 'mean'"):
+        metrics.evaluate(lambda batch: batch, [Pair(pairs[0].low.with_name("mean.png"), pairs[0].high)])
     with pytest.raises(ValueError, match="no pair"):
         metrics.evaluate(lambda batch: batch, [])
 
