@@ -127,9 +127,9 @@ def _compare(options):
 
 
 def _small(picture):
-    from PIL import ImageOps
+    from lle.data import to_rgb
 
-    picture = ImageOps.exif_transpose(picture).convert("RGB")
+    picture = to_rgb(picture)
     picture.thumbnail((1024, 1024))  # wider than a column of the sheet
     return picture
 

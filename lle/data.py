@@ -114,11 +114,31 @@ def read_image(path):
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(_to_8_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+            return np.asarray(to_rgb(image))
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: does not decode ({error})") from error
+
+
+def to_rgb(picture):
+    """Bring a Pillow picture upright and to RGB of 8 bit.
+
+    Args:
+        picture: A `PIL.Image.Image`. Grey of 16 bit is scaled down, which Pillow's own conversion would clip to white.
+
+    Returns:
+        A `PIL.Image.Image` of mode RGB.
+
+    Raises:
+        ValueError: If the samples have 32 bit, whose white is not known.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
+    return picture.convert("RGB")
 
 
 def load_images(paths, size=None):
@@ -306,15 +326,6 @@ def _by_stem(folder):
         names = ", ".join(path.name for path in images if path.stem == repeated[0])
         raise ValueError(f"{folder}: {names} share a stem, so neither can be matched")
     return {path.stem: path for path in images}
-
-
-def _to_8_bit(image):
-    """Grey pictures of 16 bit scaled down, which Pillow would clip."""
-    if image.mode in ("I", "F"):
-        raise ValueError(f"samples of 32 bit (mode {image.mode}) have no known white")
-    if not image.mode.startswith("I;16"):
-        return image
-    return Image.fromarray(np.rint(np.asarray(image) / 257).astype("uint8"))
 
 
 def _size(path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lle import files
-from lle.__main__ import main
+from lle.__main__ import _small, main
 from lle.models.zero_dce import ZeroDCE
 
 
@@ -70,6 +70,11 @@ def test_evaluate(pairs, network, capsys):
     assert capsys.readouterr().err.startswith("lle: table.csv exists")
     assert main([*arguments, "--protocol", "gt_mean", "--force"]) == 0
     assert "psnr_gt_mean" in capsys.readouterr().out
+
+
+def test_a_grey_picture_of_16_bit_is_not_white_on_the_sheet():
+    dark = Image.fromarray(np.full((4, 5), 257 * 38, "uint16"))
+    assert _small(dark).getpixel((0, 0)) == (38, 38, 38)
 
 
 def test_compare(pairs, network):
