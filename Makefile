@@ -12,12 +12,11 @@ NOTEBOOK ?=
 PYTHON ?=
 
 SHELL := bash
-.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help reproduce test notebooks bench clean
 
 export KERAS_BACKEND ?= tensorflow
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 # oneDNN, which TensorFlow leaves off on processors without AVX-512, halves the time of most convolutional training.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 # glibc gives the large temporary tensors back to the system after each step and faults them in again page by page, a
@@ -67,9 +66,10 @@ disk_full := The disk is full: the environment takes about 4 GB.
 
 define install
 	@echo "Installing into .venv (a few minutes the first time)"; \
-	shown='(Downloading|Using cached) .*\([0-9]{2,}\.?[0-9]* MB\)|^Installing collected'; \
+	set -o pipefail; \
+	shown='/(Downloading|Using cached) .*\([0-9][0-9]+[.]?[0-9]* MB\)|^Installing collected/ {print substr($$0, 1, 100); fflush()}'; \
 	if ! log=$$(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -e '$(1)' 2>&1 | \
-	    tee >(grep --line-buffered -E "$$shown" | cut -c1-100 >&2)); then \
+	    tee >(awk "$$shown" >&2)); then \
 	  case "$$log" in \
 	    *"No space left"*) echo "$(disk_full)" ;; \
 	    *"Failed to establish"*|*"Max retries"*|*"name resolution"*|*"timed out"*|*ProxyError*) \

@@ -88,15 +88,17 @@ def _enhance(options):
 
 
 def _evaluate(options):
-    _refuse_existing(options)
+    _check_out(options)
 
     from lle import metrics
     from lle.enhance import load
+    from lle.files import replacing
 
     table = metrics.evaluate(load(options.model), _pairs(options.data, options.split), options.protocol)
     print(table.to_string(float_format="{:.4f}".format))
     if options.out:
-        table.to_csv(options.out, index_label="image")
+        with replacing(options.out) as temporary:
+            table.to_csv(temporary, index_label="image")
 
 
 def _pairs(data, split):
@@ -108,12 +110,15 @@ def _pairs(data, split):
 
 
 def _compare(options):
-    _refuse_existing(options)
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    _check_out(options, FigureCanvasBase.get_supported_filetypes())
 
     import numpy as np
 
     from lle import plots
     from lle.enhance import enhance, load, open_picture
+    from lle.files import replacing
 
     names = options.model or ["zero_dce"]
     titles = [Path(name).stem for name in names]
@@ -123,7 +128,9 @@ def _compare(options):
         with open_picture(file) as picture:
             pictures = {"input": picture, **{name: enhance(picture, model) for name, model in models.items()}}
         rows.append({title: np.asarray(_small(picture)) for title, picture in pictures.items()})
-    plots.compare(rows, names=[Path(file).stem for file in options.files]).savefig(options.out)
+    figure = plots.compare(rows, names=[Path(file).stem for file in options.files])
+    with replacing(options.out) as temporary:
+        figure.savefig(temporary, format=Path(options.out).suffix[1:].lower())
 
 
 def _small(picture):
@@ -146,9 +153,20 @@ def _download(options):
     print(download.lol())
 
 
-def _refuse_existing(options):
-    if options.out and Path(options.out).exists() and not options.force:
-        raise ValueError(f"{options.out} exists: give another name, or --force to overwrite it")
+def _check_out(options, formats=None):
+    """Find out before the work, not after it, that the output cannot be written."""
+    if not options.out:
+        return
+    out = Path(options.out)
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of a file")
+    if out.exists() and not options.force:
+        raise ValueError(f"{out} exists: give another name, or --force to overwrite it")
+    if formats and out.suffix[1:].lower() not in formats:
+        raise ValueError(f"{out}: the suffix must be one of {', '.join(sorted(formats))}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"{out}: nothing can be written into this folder")
 
 
 if __name__ == "__main__":

@@ -152,12 +152,17 @@ def load_images(paths, size=None):
         A float32 array, `(images, height, width, 3)`, in [0, 1].
 
     Raises:
-        ValueError: If a file does not decode or the sizes differ.
+        ValueError: If there is no file, one does not decode, or the sizes differ.
     """
+    paths = list(paths)
+    if not paths:
+        raise ValueError("the list of pictures is empty")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         images = list(pool.map(lambda path: _read_float(path, size), paths))
-    if len({image.shape for image in images}) != 1:
-        raise ValueError(f"pictures of {len({i.shape for i in images})} sizes do not fit one array: give size=")
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = [_text(image.shape[1::-1]) for image in (images[0], image)]
+            raise ValueError(f"{paths[0]} is {sizes[0]} but {path} is {sizes[1]}: give size=, to fit one array")
     return np.stack(images)
 
 

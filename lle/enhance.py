@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import warnings
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def load(name_or_path="zero_dce"):
     path, card = _find(name_or_path)
     if card and _sha256(path) != card["sha256"]:
         raise ValueError(f"{path}: not the file that its card describes (its SHA-256 differs), fetch it again")
+
+    if not zipfile.is_zipfile(path):  # of which Keras says that it was not found
+        raise ValueError(f"{path}: not a .keras file, or one that was cut off")
 
     import keras
 
@@ -111,7 +115,10 @@ def enhance(image, model="zero_dce"):
     model = _loaded(model) if isinstance(model, (str, Path)) else model
     if isinstance(image, (str, Path)):
         with open_picture(image) as picture:
-            return _enhance_picture(picture, model)
+            try:
+                return _enhance_picture(picture, model)
+            except ValueError as error:
+                raise ValueError(f"{image}: {error}") from error
     if isinstance(image, Image.Image):
         return _enhance_picture(image, model)
     if not isinstance(image, np.ndarray):

@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +47,8 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False):
         A `Report`.
 
     Raises:
-        ValueError: If a folder holds no picture, two pictures would get the same name, or a picture would replace one
-            of those to enhance; nothing is written then.
+        ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
+            get the same name, or a picture would replace one of those to enhance; nothing is written then.
     """
     jobs = _plan([Path(source) for source in sources], Path(out))
     for target in jobs:
@@ -81,18 +82,38 @@ def enhance_file(source, target, model="zero_dce"):
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If the picture does not decode or the format is not known.
+        ValueError: If the picture does not decode, the format is not known or cannot hold its transparency.
     """
     target = Path(target)
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
         raise ValueError(f"{target}: no format that Pillow writes")
     pixels, metadata = _read(source)
+    if form == "JPEG" and _has_alpha(pixels):
+        raise ValueError(f"{target}: JPEG has no transparency, which {source} has: choose .png")
     result = enhance(pixels, model)
+    with replacing(target) as temporary:
+        _write(temporary, form, result, metadata)
+
+
+@contextmanager
+def replacing(target):
+    """Write a file as a whole or not at all: `with replacing("a.csv") as temporary:` write `temporary`.
+
+    Args:
+        target: The path; missing folders are made, and a file that is there is replaced at the end of the block.
+
+    Yields:
+        The path to write to, a hidden one in the same folder.
+
+    Raises:
+        OSError: If the folder or the file cannot be made.
+    """
+    target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(target)
     try:
-        _write(temporary, form, result, metadata)
+        yield temporary
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -100,12 +121,15 @@ def enhance_file(source, target, model="zero_dce"):
 
 def _plan(sources, out):
     """Which picture goes where: a dictionary from the output file to the picture."""
+    is_single = len(sources) == 1 and not sources[0].is_dir()
+    is_name = is_single and out.suffix.lower() in SUFFIXES and not out.is_dir()
+    if not is_name and (out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir())):
+        raise ValueError(f"{out} names a file: give a folder, or for a single picture also the name of a picture")
     jobs = {}
     for source in sources:
         if source.is_dir():
             pairs = [(path, out / path.relative_to(source)) for path in _pictures(source, out)]
         else:
-            is_name = len(sources) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
             pairs = [(source, out if is_name else out / source.name)]
         for path, target in pairs:
             if jobs.setdefault(target, path).resolve() != path.resolve():
@@ -128,6 +152,10 @@ def _pictures(folder, out):
     if not found:
         raise ValueError(f"{folder}: no picture in this folder")
     return found
+
+
+def _has_alpha(pixels):
+    return pixels.shape[2:] == (4,) if isinstance(pixels, np.ndarray) else pixels.has_transparency_data
 
 
 def _temporary(target):

@@ -19,6 +19,7 @@ from lle.enhance import run
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_5")
 REPORT_1_SIZE = (128, 128)  # pixels
+SSIM_WINDOW = 11  # pixels
 
 
 def evaluate(model, pairs, protocol="standard"):
@@ -44,7 +45,7 @@ def evaluate(model, pairs, protocol="standard"):
         A `pandas.DataFrame` with a row for each image, and the mean over the images as the row `mean`.
 
     Raises:
-        ValueError: If the protocol is unknown, the list is empty, or a picture does not decode.
+        ValueError: If the protocol is unknown, the list is empty, or a picture does not decode or is too small.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
@@ -56,6 +57,8 @@ def evaluate(model, pairs, protocol="standard"):
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high)
         low = read_image(pair.low)
+        if min(reference.shape[:2]) < SSIM_WINDOW:
+            raise ValueError(f"{pair.high}: SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels")
         rows[pair.name] = _measure(reference, run(model, low.astype("float32") / 255), protocol)
         if protocol == "report_1":
             rows[pair.name].update(_measure_resized(model, low, reference))
@@ -94,7 +97,7 @@ def ssim(reference, output):
     Raises:
         ValueError: If a side is shorter than the window.
     """
-    if min(reference.shape[:2]) < 11:
+    if min(reference.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least 11x11 pixels, the image is {reference.shape[1]}x{reference.shape[0]}")
     return float(
         structural_similarity(

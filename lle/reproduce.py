@@ -58,7 +58,7 @@ def main(arguments=None):
         elif options.update:
             _keep_outputs(output / notebook.name, notebook)
         _save_figures(output / notebook.name, output / "figures")
-    tables = _results_tables([n.stem for n in notebooks if n.stem not in failed], options.preset)
+    tables = _results_tables([path.stem for path in _find_notebooks("")], options.preset)
     (output / "results.md").write_text((QUICK_NOTE if options.preset == "quick" else "") + tables, encoding="utf-8")
     seconds = time.monotonic() - start
     print(f"\n{tables}\n{len(notebooks) - len(failed)} of {len(notebooks)} notebooks in {seconds:.0f} s")
@@ -160,11 +160,12 @@ def _save_figures(executed, folder):
 
 
 def _results_tables(stems, preset):
-    """Make a Markdown table of each notebook's result files."""
+    """Make a Markdown table of each notebook's result files, also those of earlier runs."""
     from lle import results  # brings Keras along, which no kernel should have to share the memory with
 
     folders = {stem: Path("runs", preset, stem, "results") for stem in stems}
-    tables = [f"## {stem}\n\n{results.table(folder)}\n" for stem, folder in folders.items() if folder.is_dir()]
+    filled = {stem: folder for stem, folder in folders.items() if any(folder.glob("*.json"))}
+    tables = [f"## {stem}\n\n{results.table(folder)}\n" for stem, folder in filled.items()]
     return "\n".join(tables) or "No results.\n"
 
 

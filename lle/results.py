@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lle.files import replacing
 from lle.plots import read_log
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "scikit-image", "pillow")
@@ -46,10 +47,8 @@ def save(path, model, settings, tables, log=None):
         rows = read_log(log)
         result["epochs_finished"] = len(rows["epoch"])
         result["training_seconds"] = round(float(rows["seconds"].sum()), 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 

@@ -81,8 +81,10 @@ def test_load_images_resizes_as_tensorflow_does(pairs):
 
 
 def test_load_images_of_several_sizes(write):
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(ValueError, match="1.png is 16x12 but .*2.png is 12x16: give size="):
         data.load_images([write("1.png", 12, 16), write("2.png", 16, 12)])
+    with pytest.raises(ValueError, match="empty"):
+        data.load_images([])
 
 
 def test_dataset_batches(pairs):

@@ -91,17 +91,25 @@ def test_compare(pairs, network):
     [
         (["enhance", "low", "-o", "out", "--model", "nope"], "lle: no network is called 'nope'"),
         (["enhance", "low", "-o", "low", "--force"], "lle: low/1.png is a picture to enhance"),
+        (["enhance", "low", "-o", "all.png"], "lle: all.png names a file: give a folder"),
+        (["enhance", "low/1.png", "-o", "notes.txt"], "lle: notes.txt names a file: give a folder"),
+        (["enhance", "low", "-o", "out", "--model", "notes.keras"], "lle: notes.keras: not a .keras file"),
         (["evaluate", "--data", "nowhere"], "lle: "),
+        (["evaluate", "--data", ".", "-o", "low"], "lle: low is a folder"),
+        (["compare", "low/1.png", "-o", "sheet.doc"], "lle: sheet.doc: the suffix must be one of "),
         (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
         (["compare", "missing.png", "-o", "sheet.png"], "lle: "),
         (["results", "nowhere"], "lle: "),
     ],
 )
 def test_errors_are_one_line(pairs, network, capsys, arguments, message):
+    Path("notes.txt").write_text("mine")
+    Path("notes.keras").write_text("no archive")
     arguments += [] if "--model" in arguments or arguments[0] == "results" else ["--model", network]
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith(message) and error.count("\n") == 1
+    assert Path("notes.txt").read_text() == "mine"
 
 
 def test_ctrl_c(pairs, monkeypatch, capsys):

@@ -47,6 +47,12 @@ def test_ssim_is_that_of_wang_2004():
         metrics.ssim(REFERENCE[:10], OUTPUT[:10])
 
 
+def test_a_picture_too_small_for_ssim_is_named(write):
+    pair = Pair(write("low/1.png", 10, 40, 1), write("high/1.png", 10, 40, 2))
+    with pytest.raises(ValueError, match="high/1.png: SSIM needs at least 11x11"):
+        metrics.evaluate(lambda batch: batch, [pair])
+
+
 def test_match_mean_undoes_a_darkening():
     reference = np.full((8, 8, 3), (80, 120, 160), "uint8")
     dark = reference // 4
