@@ -3,9 +3,9 @@
 All are written with `keras.ops` alone, so they run on every Keras backend. Images are batches of shape
 `(batch, height, width, 3)` with values in [0, 1].
 
-`mse_ssim` is that of report 1. The four zero-reference losses train Zero-DCE (arXiv 2001.06826). The default is what
-its authors' code does (github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port of it (keras.io,
-"Zero-DCE for low-light image enhancement"), which differs in two of them; an argument selects that form.
+`mse_ssim` is that of report 1, `charbonnier` that of report 2. The four zero-reference losses train Zero-DCE (arXiv
+2001.06826). The default is what its authors' code does (github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port
+of it (keras.io, "Zero-DCE for low-light image enhancement"), which differs in two of them; an argument selects that form.
 """
 
 import keras
@@ -47,6 +47,24 @@ def mse_ssim(y_true, y_pred, weight=0.5):
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     similarity = ops.image.ssim(y_true, y_pred, max_val=1.0, filter_size=SSIM_WINDOW)
     return ops.mean(ops.square(y_true - y_pred), axis=(1, 2, 3)) + weight * (1 - similarity)
+
+
+@keras.saving.register_keras_serializable(package="lle")
+def charbonnier(y_true, y_pred, epsilon=1e-3):
+    """Mean of `sqrt((y_true - y_pred) ** 2 + epsilon ** 2)`: an absolute error that is smooth at 0.
+
+    The loss of MIRNet (arXiv 2003.06792), taken value by value as in the Keras port that report 2 copied.
+
+    Args:
+        y_true: References, `(batch, height, width, 3)`, in [0, 1].
+        y_pred: Outputs, likewise.
+        epsilon: Where the error turns from quadratic to absolute.
+
+    Returns:
+        One value per image, `(batch,)`, of which Keras takes the mean.
+    """
+    difference = ops.cast(y_true, "float32") - ops.cast(y_pred, "float32")
+    return ops.mean(ops.sqrt(ops.square(difference) + epsilon**2), axis=(1, 2, 3))
 
 
 def color_constancy(enhanced, form="authors"):

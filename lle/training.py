@@ -22,7 +22,9 @@ class EpochTime(keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self.start
 
 
-def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None, hours=None):
+def resumable(
+    run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None, hours=None, average=False
+):
     """Callbacks that log a run, keep its best model and let it resume after an interruption.
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored
@@ -44,6 +46,8 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
             `ReduceLROnPlateau`. On resuming they are shown the logged epochs again.
         batches: The `lle.batches.Batches` that `fit` trains on, if it does.
         hours: Stop at the end of the epoch in which this time is over, to go on another day; 0 trains no more at all.
+        average: Validate, and choose `best.keras` from, the running average of the weights, which the optimizer must
+            keep (`use_ema=True`).
 
     Returns:
         A list for the `callbacks` of `fit`.
@@ -60,15 +64,24 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     log = run_dir / "log.csv"
     best = {"min": np.nanmin, "max": np.nanmax}[mode]
     before = best(read_log(log)[monitor]) if log.exists() and log.stat().st_size else None
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
+    )
     return [
         EpochTime(),
         *schedule,  # they add the learning rate to what is logged
-        keras.callbacks.ModelCheckpoint(
-            run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
-        ),
+        *(_on_average(checkpoint) if average else [checkpoint]),
         keras.callbacks.CSVLogger(log, append=True),
         _Resume(run_dir, schedule, batches, hours),
     ]
+
+
+def _on_average(checkpoint):
+    """Let a callback see the averaged weights at the end of an epoch; the next epoch trains on from the others."""
+    swap = keras.callbacks.SwapEMAWeights()  # by itself around validation only
+    before = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap.on_test_begin())
+    after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap.on_test_end())
+    return [swap, before, checkpoint, after]
 
 
 class _Resume(keras.callbacks.BackupAndRestore):

@@ -119,7 +119,7 @@ def test_load_says_which_file_is_at_fault(tmp_path, model):
     (tmp_path / "cut.keras").write_bytes((tmp_path / "whole.keras").read_bytes()[:-3000])
     (tmp_path / "empty.keras").touch()
     for name in ("code", "cut", "empty", "absent"):
-        with pytest.raises(ValueError, match=f"{name}.keras: (cannot be loaded|no such file|not a .keras file)") as caught:
+        with pytest.raises(ValueError, match=f"{name}.keras: (cannot be loaded|no such|not a .keras)") as caught:
             load(tmp_path / f"{name}.keras")
         assert "\n" not in str(caught.value)
 

@@ -96,6 +96,21 @@ def test_unknown_form():
             loss(CURVES[..., :3], form="none")
 
 
+def test_charbonnier_by_hand(tmp_path):
+    reference, output = np.zeros((2, 1, 2, 1)), np.array([0, 3e-3, 0, 0.4]).reshape(2, 1, 2, 1)
+    values = ops.convert_to_numpy(losses.charbonnier(reference, output))
+    np.testing.assert_allclose(values, [(1e-3 + 1e-3 * 10**0.5) / 2, (1e-3 + 0.400001) / 2], rtol=1e-5)
+    rough = losses.charbonnier(IMAGE, ops.cast(IMAGE, "bfloat16"))
+    assert keras.backend.standardize_dtype(rough.dtype) == "float32"
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", losses.charbonnier)
+    model.fit(IMAGE, OTHER, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected = ops.convert_to_numpy(losses.charbonnier(OTHER, model.predict(IMAGE, verbose=0))).mean()
+    assert again.evaluate(IMAGE, OTHER, verbose=0) == pytest.approx(expected, rel=1e-4)
+
+
 def test_mse_ssim_is_that_of_scikit_image():
     maps = [
         structural_similarity(

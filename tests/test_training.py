@@ -47,37 +47,37 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def fit_scheduled(run_dir, patience=20, interrupted_at=None, hours=None):
+def fit_scheduled(run_dir, patience=20, interrupted_at=None, hours=None, average=False):
     """A run with all that has a memory: batch normalisation, dropout, random crops, a falling rate, early stopping."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([
         keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same"), keras.layers.BatchNormalization(),
         keras.layers.Dropout(0.3), keras.layers.Conv2D(3, 3, padding="same"),
     ])  # fmt: skip
-    model.compile(keras.optimizers.Adam(0.3), "mse")  # too high a rate: it has to fall
+    model.compile(keras.optimizers.Adam(0.3, use_ema=average, ema_momentum=0.9), "mse")  # too high a rate: it must fall
     batches = Batches(IMAGES, 1 - IMAGES, batch_size=2, crop=12, augment=True, seed=3)
     schedule = [
         keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=1, min_lr=1e-9),
         keras.callbacks.EarlyStopping(patience=patience),
     ]
-    callbacks = resumable(run_dir, SETTINGS, schedule=schedule, batches=batches, hours=hours)
+    callbacks = resumable(run_dir, SETTINGS, schedule=schedule, batches=batches, hours=hours, average=average)
     if interrupted_at is not None:
         callbacks.append(Interrupt(interrupted_at))
     model.fit(batches, epochs=9, validation_data=(IMAGES, 1 - IMAGES), callbacks=callbacks, verbose=0)
     return model
 
 
-@pytest.mark.parametrize("patience", [20, 3])
-def test_interrupted_in_any_epoch_it_ends_as_if_it_had_not_been(tmp_path, patience):
-    whole = fit_scheduled(tmp_path / "whole", patience)
+@pytest.mark.parametrize("patience, average", [(20, False), (3, False), (20, True)])
+def test_interrupted_in_any_epoch_it_ends_as_if_it_had_not_been(tmp_path, patience, average):
+    whole = fit_scheduled(tmp_path / "whole", patience, average=average)
     log = read_log(tmp_path / "whole/log.csv")
     epochs = len(log["epoch"])
     assert len(set(log["learning_rate"])) > 2 and (epochs == 9) == (patience == 20)  # it fell, and one stopped early
-    for epoch in range(epochs):
+    for epoch in range(0, epochs, 4 if average else 1):
         with pytest.raises(KeyboardInterrupt):
-            fit_scheduled(tmp_path / "parts", patience, interrupted_at=epoch)
+            fit_scheduled(tmp_path / "parts", patience, interrupted_at=epoch, average=average)
     for _ in range(2):  # the second time there is nothing left to do
-        parts = fit_scheduled(tmp_path / "parts", patience)
+        parts = fit_scheduled(tmp_path / "parts", patience, average=average)
         for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
         resumed = read_log(tmp_path / "parts/log.csv")
