@@ -5,7 +5,7 @@ All are written with `keras.ops` alone, so they run on every Keras backend. Imag
 
 `mse_ssim` is that of report 1, `charbonnier` that of report 2. The four zero-reference losses train Zero-DCE (arXiv
 2001.06826). The default is what its authors' code does (github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port
-of it (keras.io, "Zero-DCE for low-light image enhancement"), which differs in two of them; an argument selects that form.
+of it (keras.io, "Zero-DCE for low-light image enhancement"), which differs in two of them; an argument selects it.
 """
 
 import keras

@@ -17,6 +17,35 @@ class ChannelPooling(layers.Layer):
         return (*input_shape[:-1], 2)
 
 
+@keras.saving.register_keras_serializable(package="lle")
+class Enlarge(layers.Layer):
+    """Double height and width, bilinearly: `(batch, h, w, channels)` to `(batch, 2 * h, 2 * w, channels)`.
+
+    `keras.layers.UpSampling2D(2, interpolation="bilinear")` gives the same, but in Keras 3.15 on TensorFlow it fails as
+    soon as a model has seen pictures of several sizes.
+    """
+
+    def call(self, inputs):
+        return self._double(self._double(inputs, 1), 2)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height and 2 * height, width and 2 * width, channels)
+
+    def _double(self, features, axis):
+        """Each new value lies a quarter of the old distance from an old one; beyond the border the last one goes on."""
+
+        def cut(start, stop):
+            return features[(slice(None),) * axis + (slice(start, stop),)]
+
+        before = ops.concatenate([cut(None, 1), cut(None, -1)], axis=axis)
+        after = ops.concatenate([cut(1, None), cut(-1, None)], axis=axis)
+        both = ops.stack([0.75 * features + 0.25 * before, 0.75 * features + 0.25 * after], axis=axis + 1)
+        shape = list(ops.shape(features))
+        shape[axis] *= 2
+        return ops.reshape(both, shape)
+
+
 def selective_kernel_fusion(streams, reduction=8, softmax_over="streams"):
     """Fuse feature maps of one shape by weights that the whole picture decides (SKFF of MIRNet, arXiv 2003.06792).
 

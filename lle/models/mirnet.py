@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from lle.models.blocks import dual_attention, selective_kernel_fusion
+from lle.models.blocks import Enlarge, dual_attention, selective_kernel_fusion
 
 BLOCKS = ("multi_scale", "plain")
 SOFTMAXES = ("streams", "channels")
@@ -127,7 +127,7 @@ def up_sampling(inputs):
         `(batch, 2 * height, 2 * width, channels / 2)`.
     """
     channels = inputs.shape[-1]
-    return _resample(inputs, layers.UpSampling2D(2, interpolation="bilinear"), channels // 2)
+    return _resample(inputs, Enlarge(), channels // 2)
 
 
 def _resample(inputs, resize, channels):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from lle.models.blocks import selective_kernel_fusion
+from lle.models.blocks import Enlarge, selective_kernel_fusion
 
 GROUPS = (1, 2, 4, 4)  # of the 3x3 convolutions in each recursive residual group; the authors' code
 
@@ -66,7 +66,7 @@ def multi_scale_residual_block(inputs, widths, groups=1):
         streams = [block(features) for block, features in zip(refine, streams, strict=True)]
         for level in (1, 0):
             enlarged = layers.Conv2D(widths[level], 1, use_bias=False)(streams[level + 1])
-            enlarged = layers.UpSampling2D(2, interpolation="bilinear")(enlarged)
+            enlarged = Enlarge()(enlarged)
             streams[level] = selective_kernel_fusion([streams[level], enlarged])
     return layers.Add()([layers.Conv2D(widths[0], 1, use_bias=False)(streams[0]), inputs])
 

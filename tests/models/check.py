@@ -16,6 +16,11 @@ def check_model(model, parameters, path, image_shape=(32, 32, 3), idle=lambda pa
     assert np.isfinite(output).all()
     assert model.count_params() == parameters
 
+    if None in getattr(model, "input_shape", (1, None))[1:3]:
+        for more in (8, 16):  # after the first size TensorFlow builds a graph that is to serve any
+            larger = np.zeros((1, image_shape[0] + more, *image_shape[1:]), "float32")
+            assert model.predict_on_batch(larger).shape == larger.shape
+
     before = [ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     model.compile(optimizer=keras.optimizers.SGD(1.0), loss=None if hasattr(model, "trackers") else "mse")
     history = model.fit(images, images[::-1], verbose=0)
