@@ -12,7 +12,7 @@ def main(arguments=None):
     """Run a command and return the exit status: 0, 1 after an error that the user can mend, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     if arguments is None and os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
-        _hush_libraries()
+        hush_libraries()
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -23,10 +23,13 @@ def main(arguments=None):
         return 1
 
 
-def _hush_libraries():
-    """Leave the terminal to Python: TensorFlow's start-up messages and the decoders' complaints go straight to it."""
+def hush_libraries(log=os.devnull):
+    """Leave the terminal to Python.
+
+    TensorFlow's start-up messages, the decoders' complaints and what processes started from here say go into a file.
+    """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 
 
 def _parser():
@@ -60,7 +63,9 @@ def _add_evaluate(commands):
         "--data", default="samples", help="samples, lol, or a folder with the pairs in low/ and high/ (samples)"
     )
     command.add_argument("--split", choices=PARTS, default="test", help="of samples and lol (test)")
-    command.add_argument("--protocol", default="standard", help="standard, gt_mean, report_1 or report_5 (standard)")
+    command.add_argument(
+        "--protocol", default="standard", help="standard, gt_mean, report_1, report_3 or report_5 (standard)"
+    )
     command.add_argument("-o", "--out", help="also write the table to this CSV file")
     command.add_argument("--force", action="store_true", help="overwrite that file")
     command.set_defaults(run=_evaluate)

@@ -22,6 +22,8 @@ import papermill
 import yaml
 from PIL import Image
 
+from lle.__main__ import hush_libraries
+
 NOTEBOOKS = Path("notebooks")
 LOL = Path("data/LOLdataset")
 OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
@@ -48,6 +50,8 @@ def main(arguments=None):
         sys.exit(f"PRESET=report needs {LOL}: fetch it with `python -m lle download lol`, or see data/README.md.")
     output = OUTPUTS[options.preset]
     (output / "figures").mkdir(parents=True, exist_ok=True)
+    if arguments is None:
+        hush_libraries(output / "kernels.log")
     start, failed = time.monotonic(), []
     for number, notebook in enumerate(notebooks, 1):
         print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)

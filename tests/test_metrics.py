@@ -3,7 +3,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from skimage.metrics import structural_similarity
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import mean_squared_error
 
 from lle import metrics
@@ -102,6 +103,21 @@ def test_report_1_pools_the_resized_pictures(pairs):
     pooled = -10 * np.log10(mean_squared_error(flat[1], halve(flat[0])))  # the report's own arithmetic
     assert table.loc["mean", "psnr_as_printed"] == pytest.approx(pooled, abs=1e-4)
     assert pooled < table["psnr_as_printed"][:2].mean()
+
+
+def test_report_3_truncates_and_wraps(pairs):
+    def brighten(batch):
+        return batch * 1.3
+
+    table = metrics.evaluate(brighten, pairs, "report_3")
+    assert list(table.columns) == ["psnr", "ssim", "ciede2000", "psnr_as_printed"]
+    for pair in pairs:
+        low, high = (np.asarray(Image.open(path).resize((150, 150), Image.BILINEAR)) for path in pair)
+        output = np.floor(brighten(low.astype("float32") / 255) * 255) % 256
+        assert output.max() <= 255 and (low.astype(float) * 1.3 > 256).any()
+        expected = peak_signal_noise_ratio(high / 255, output / 255, data_range=1)
+        assert table.loc[pair.name, "psnr_as_printed"] == pytest.approx(expected, abs=1e-3)
+    assert table.loc["mean", "psnr_as_printed"] == pytest.approx(table["psnr_as_printed"][:2].mean())
 
 
 def test_evaluate_of_the_references_themselves(pairs):

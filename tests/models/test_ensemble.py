@@ -1,0 +1,34 @@
+import keras
+import numpy as np
+import pytest
+
+from lle.enhance import run
+from lle.models import ZeroDCE, deeper_unet, ensemble, mirnet, unet
+
+IMAGE = np.random.default_rng(0).random((10, 13, 3), dtype="float32")
+
+
+def test_is_the_mean_of_its_members_and_saves(tmp_path):
+    members = []
+    for seed, member in enumerate((deeper_unet(2, 1), unet(2, 1), ZeroDCE(filters=4))):
+        keras.utils.set_random_seed(seed)
+        member(np.zeros((1, 8, 8, 3), "float32"))
+        member.set_weights([np.random.default_rng(seed).normal(0, 0.1, w.shape) ** 2 for w in member.get_weights()])
+        members.append(member)
+    model = ensemble(members)
+    expected = np.mean([member.predict(IMAGE[None], verbose=0) for member in members], axis=0)
+    np.testing.assert_allclose(model.predict(IMAGE[None], verbose=0), expected, atol=1e-6)
+    assert model.card == {"stride": 2, "halo": 14} and run(model, IMAGE).shape == IMAGE.shape
+    members[0].set_weights([0 * weight for weight in members[0].get_weights()])
+    np.testing.assert_allclose(model.predict(IMAGE[None], verbose=0), expected, atol=1e-6)
+    model.save(tmp_path / "ensemble.keras")
+    again = keras.saving.load_model(tmp_path / "ensemble.keras", safe_mode=True)
+    np.testing.assert_allclose(again.predict(IMAGE[None], verbose=0), expected, atol=1e-6)
+
+
+def test_cards():
+    assert ensemble([mirnet(8, 1, 1, block="plain"), unet(2, 3)]).card == {"stride": 8, "halo": 56}
+    alone = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+    assert not hasattr(ensemble([alone]), "card")
+    with pytest.raises(ValueError, match="at least one"):
+        ensemble([])
