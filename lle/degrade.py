@@ -1,10 +1,12 @@
 """A well-lit photograph made dark by a camera model.
 
 The light that a camera meets is linear, a photograph is not: `darken` undoes the sRGB curve, takes light away, adds the
-noise that a sensor has at that light, rounds as its converter does and applies the curve again.
+noise that a sensor has at that light, rounds as its converter does and applies the curve again. `raw_pair` goes back to
+what the sensor itself records.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,41 @@ import numpy as np
 EXPOSURES = (0.01, 0.06)
 GAINS = (0.8, 1.25)
 SHOT_NOISE = (1e-4, 5e-4)
+
+
+# Linear sRGB to CIE XYZ, D65 (IEC 61966-2-1).
+SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+class Camera(NamedTuple):
+    """What `raw_pair` knows of a camera; levels are steps of its converter.
+
+    The noise is calibrated at several gains `k`, in levels per electron: the standard deviation of read and of row
+    noise is `exp(slope * log(k) + offset + Normal(0, deviation))` levels.
+    """
+
+    name: str
+    black: int
+    white: int
+    xyz_to_camera: tuple  # 3 x 3, by rows
+    gains: tuple  # smallest and largest `k`
+    read_noise: tuple  # slope, offset, deviation
+    row_noise: tuple
+
+
+# Noise: the calibration that Wei et al. publish with "A Physics-based Noise Formation Model for Extreme Low-light Raw
+# Denoising" (arXiv 2003.12751; github.com/Vandermode/ELD, camera_params/release). Matrix: Adobe's, as dcraw lists it
+# for the ILCE-7S and 7SM2. Black and white: SID's, which was taken with this camera.
+SONY_A7S2 = Camera(
+    name="Sony A7S II",
+    black=512,
+    white=16383,
+    xyz_to_camera=((0.5838, -0.1430, -0.0246), (-0.3497, 1.1477, 0.2297), (-0.0748, 0.1885, 0.5778)),
+    gains=(0.0939, 6.0106),
+    read_noise=(0.5407, 1.2182, 0.2675),
+    row_noise=(0.5275, -0.5917, 0.2943),
+)
+RED_GAINS, BLUE_GAINS = (1.9, 2.4), (1.5, 1.9)  # white balance of real cameras, arXiv 1811.11127
 
 
 def srgb_to_linear(values):
@@ -122,6 +159,83 @@ def random_darken(image, seed):
     )
     read = _typical_read_noise(shot) * math.exp(generator.normal(0, 0.26))
     return darken(image, exposure, (red, 1.0, blue), shot, read, seed=generator)
+
+
+def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed=None):
+    """Simulate the short raw exposure of a scene of which a well-lit photograph is the long one.
+
+    The photograph is developed backwards, after Brooks et al., "Unprocessing images for learned raw denoising" (arXiv
+    1811.11127): inverse tone curve (that of `3x^2 - 2x^3`) and sRGB curve, colour matrix of the camera, white balance
+    divided out (less so in highlights, which would turn grey), mosaic. That is the long exposure, of which the short
+    one gets the share `1 / ratio`. With `x` its levels above black and `k` the gain, in levels per electron, it records
+
+        y = k * Poisson(x / k) + Normal(0, read) + Normal(0, row), the same for a row of the sensor
+        frame = clip(round(y), 0, white - black) / (white - black)
+
+    which is the noise model of Wei et al. (arXiv 2003.12751) with Gaussian read noise. `read` and `row` are drawn
+    around the camera's calibration for `k`.
+
+    Args:
+        image: Well-lit sRGB photograph, `(height, width, 3)`, uint8 or float in [0, 1].
+        ratio: Long over short exposure, at least 1; 100 to 300 in SID (arXiv 1805.01934).
+        gain: `k`, levels per electron; by default drawn log-uniformly from the range that the camera was calibrated in.
+        white_balance: Gains of red and blue that make the sensor's white neutral; by default drawn from those of real
+            cameras.
+        camera: A `Camera`.
+        seed: Integer or `numpy.random.Generator`; another camera setting and other noise on each call by default.
+
+    Returns:
+        `(frame, reference)`: the short exposure, packed, float32, `(height // 2, width // 2, 4)`, in the order R, G, B,
+        G of a mosaic that begins with R, black level removed, white 1, not amplified; and the photograph, float32,
+        sRGB, `(height, width, 3)` without a last odd row and column. `frame * ratio` is as bright as the long exposure.
+
+    Raises:
+        ValueError: If the image has another shape, type or range, or an argument is out of its range.
+    """
+    image = _checked_image(image)
+    if min(image.shape[:2]) < 2:
+        raise ValueError(f"image must have at least 2x2 pixels, got {image.shape}")
+    if not 1 <= ratio < math.inf:
+        raise ValueError(f"ratio must be at least 1, got {ratio!r}")
+    if gain is not None and not 0 < gain < math.inf:
+        raise ValueError(f"gain must be above 0, got {gain!r}")
+    generator = np.random.default_rng(seed)
+    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+    reference = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
+    red, blue = white_balance or (generator.uniform(*RED_GAINS), generator.uniform(*BLUE_GAINS))
+    long = _mosaic(_undevelop(reference, red, blue, camera))
+    gain = gain or math.exp(generator.uniform(*np.log(camera.gains)))
+    levels = camera.white - camera.black
+    short = _record(long * (levels / ratio), gain, camera, generator)
+    return (np.clip(np.rint(short), 0, levels) / levels).astype(np.float32), reference
+
+
+def _undevelop(photograph, red, blue, camera):
+    """Linear colours of the camera, white at 1, of an sRGB photograph."""
+    curved = 0.5 - np.sin(np.arcsin(1 - 2 * photograph.astype(np.float64)) / 3)  # undoes 3x^2 - 2x^3
+    linear = srgb_to_linear(np.clip(curved, 0, 1))
+    matrix = np.array(camera.xyz_to_camera) @ SRGB_TO_XYZ
+    colors = np.clip(linear @ (matrix / matrix.sum(axis=1, keepdims=True)).T, 0, 1)  # grey stays grey
+    gains = 1 / np.array([red, 1.0, blue])
+    bright = np.clip((colors.mean(axis=-1, keepdims=True) - 0.9) / 0.1, 0, 1) ** 2
+    return colors * np.maximum(bright + (1 - bright) * gains, gains)
+
+
+def _mosaic(colors):
+    """(height, width, 3), both even -> (height / 2, width / 2, 4): R, G, B, G clockwise, as SID packs them."""
+    places = ((0, 0, 0), (0, 1, 1), (1, 1, 2), (1, 0, 1))  # row, column, colour
+    return np.stack([colors[row::2, column::2, color] for row, column, color in places], axis=-1)
+
+
+def _record(light, gain, camera, generator):
+    """What the converter reads, in levels above black, not rounded yet."""
+    read, row = (
+        math.exp(slope * math.log(gain) + offset + generator.normal(0, deviation))
+        for slope, offset, deviation in (camera.read_noise, camera.row_noise)
+    )
+    rows = generator.normal(0, row, (len(light), 2))  # a packed row holds two of the sensor's
+    levels = gain * generator.poisson(light / gain) + generator.normal(0, read, light.shape)
+    return levels + rows[:, None, [0, 0, 1, 1]]
 
 
 def _checked_image(image):

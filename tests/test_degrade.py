@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lle.degrade import darken, linear_to_srgb, random_darken, srgb_to_linear
+from lle.degrade import SONY_A7S2, darken, linear_to_srgb, random_darken, raw_pair, srgb_to_linear
 
 GREY = np.full((200, 200, 3), linear_to_srgb(0.4))  # 0.4 in linear light
 
@@ -146,3 +146,64 @@ def test_errors(image, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         darken(image, **{"exposure": 0.1} | arguments)
     assert "\n" not in str(error.value)
+
+
+# raw
+
+LEVELS = SONY_A7S2.white - SONY_A7S2.black
+QUIET = SONY_A7S2._replace(read_noise=(0, -30, 0), row_noise=(0, -30, 0))
+
+
+def test_raw_pair_of_grey_by_hand():
+    """Mid-grey is where the tone curve crosses itself, and the colour matrix leaves grey alone."""
+    grey = np.full((128, 128, 3), 0.5)
+    frame, reference = raw_pair(grey, ratio=2, gain=0.1, white_balance=(2.0, 1.6), camera=QUIET, seed=0)
+    assert frame.shape == (64, 64, 4) and frame.dtype == reference.dtype == np.float32
+    np.testing.assert_array_equal(reference, grey)
+    light = 0.21404114 / np.array([2.0, 1.0, 1.6, 1.0]) / 2  # 0.5 in linear light
+    np.testing.assert_allclose(frame.mean((0, 1)), light, rtol=2e-3)
+    variance = 0.1 * light * LEVELS + 1 / 12  # shot noise and rounding, in levels
+    np.testing.assert_allclose((frame * LEVELS).var((0, 1)), variance, rtol=0.1)
+    np.testing.assert_allclose(frame * LEVELS, np.rint(frame * LEVELS), atol=2e-3)
+
+
+def test_raw_pair_keeps_colours_and_places():
+    """Without noise, amplified and balanced, the planes are the colours that the matrix makes of the photograph's."""
+    image = np.zeros((2, 4, 3))
+    image[:, 2:] = (0.6, 0.3, 0.1)
+    frame, _ = raw_pair(image, ratio=1, gain=1e-6, white_balance=(1.0, 1.0), camera=QUIET)
+    assert frame[0, 0].max() == 0
+    curved = np.array([next(r.real for r in np.roots([-2, 3, 0, -v]) if 0 <= r.real <= 1) for v in (0.6, 0.3, 0.1)])
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    matrix = np.array(SONY_A7S2.xyz_to_camera) @ xyz
+    red, green, blue = (matrix / matrix.sum(1, keepdims=True)) @ srgb_to_linear(curved)
+    np.testing.assert_allclose(frame[0, 1], (red, green, blue, green), atol=1e-4)
+
+
+def test_raw_pair_has_row_noise():
+    rows = SONY_A7S2._replace(read_noise=(0, -30, 0), row_noise=(0, math.log(20), 0))
+    frame, _ = raw_pair(np.full((400, 400, 3), 0.5), ratio=4, gain=1e-3, camera=rows, seed=0)
+    of_rows = (frame * LEVELS).mean(axis=1)  # (rows, planes)
+    np.testing.assert_allclose(of_rows.std(axis=0), 20, rtol=0.2)
+    same, other = np.corrcoef(of_rows.T)[0, [1, 2]]
+    assert same > 0.99 and abs(other) < 0.3  # R and G share a row of the sensor, R and B do not
+
+
+def test_raw_pair_is_as_dark_as_asked_and_seeded():
+    image = ramp(33, 65)
+    frame, reference = raw_pair(image, ratio=200, seed=3)
+    assert frame.shape == (16, 32, 4) and reference.shape == (32, 64, 3)
+    assert 0 <= frame.min() and frame.max() < 3 / 200
+    np.testing.assert_array_equal(frame, raw_pair(image, ratio=200, seed=3)[0])
+    assert not np.array_equal(frame, raw_pair(image, ratio=200, seed=4)[0])
+    levels = np.uint8(image * 255)
+    np.testing.assert_allclose(raw_pair(levels, 200)[1] * 255, levels[:32, :64], rtol=1e-6)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"ratio": 0.5}, "ratio"), ({"ratio": math.nan}, "ratio"), ({"ratio": 100, "gain": 0}, "gain"),
+    ({"ratio": 100, "image": np.zeros((1, 8, 3))}, "2x2"), ({"ratio": 100, "image": np.zeros((8, 8))}, "shape"),
+])  # fmt: skip
+def test_raw_pair_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        raw_pair(**{"image": ramp(), **arguments})
