@@ -228,8 +228,6 @@ def lol(root="data/LOLdataset", leak_free=False, validation=0.1, seed=0):
         FileNotFoundError: If the data is not there; the message says how to get it.
         ValueError: If a pair is broken.
     """
-    from sklearn.model_selection import GroupShuffleSplit
-
     root = Path(root)
     if not (root / "our485" / "low").is_dir() or not (root / "eval15" / "low").is_dir():
         raise FileNotFoundError(LOL_HELP.format(root=root))
@@ -239,9 +237,27 @@ def lol(root="data/LOLdataset", leak_free=False, validation=0.1, seed=0):
     if leak_free:
         kept = [i for i, label in enumerate(labels) if label not in test_scenes]
         pairs, labels = [pairs[i] for i in kept], labels[kept]
-    splitter = GroupShuffleSplit(n_splits=1, test_size=validation, random_state=seed)
-    train, held_out = next(splitter.split(pairs, groups=labels))
-    return Split([pairs[i] for i in sorted(train)], [pairs[i] for i in sorted(held_out)], test)
+    return Split(*_split(pairs, labels, validation, seed), test)
+
+
+def split_by_scene(pairs, validation=0.1, seed=0):
+    """Put some pairs aside to validate on, all that show the same scene (see `scenes`) on one side.
+
+    Args:
+        pairs: A list of `Pair`.
+        validation: Share of the scenes to validate on.
+        seed: Which scenes these are.
+
+    Returns:
+        Two lists of `Pair`, to train and to validate on, in the given order.
+
+    Raises:
+        ValueError: If the references all show one scene, or a picture does not decode.
+    """
+    labels = scenes([pair.high for pair in pairs])
+    if len(set(labels)) < 2:
+        raise ValueError("all references show one scene: there is none to put aside")
+    return _split(pairs, labels, validation, seed)
 
 
 def samples(directory=None):
@@ -291,6 +307,14 @@ def scenes(paths, threshold=0.95):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         small = np.stack(list(pool.map(_thumbnail, paths)))
     return connected_components(np.corrcoef(small) > threshold, directed=False)[1]
+
+
+def _split(pairs, labels, share, seed):
+    from sklearn.model_selection import GroupShuffleSplit
+
+    splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    train, held_out = next(splitter.split(pairs, groups=labels))
+    return [pairs[i] for i in sorted(train)], [pairs[i] for i in sorted(held_out)]
 
 
 def _write_samples(directory):

@@ -158,9 +158,15 @@ def _curve_legend(figure, names):
         handles.append(Line2D([], [], label="validation", **options, **VALIDATION))
     if any(line.get_linestyle() == "None" for line in lines):
         handles.append(Line2D([], [], color=color, linestyle="", marker="o", label="best validation"))
-    columns = 6 if sum(len(handle.get_label()) for handle in handles) < 80 else 3
     if handles:
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+        _legend(figure, handles)
+
+
+def _legend(figure, handles):
+    """A legend above the axes, in as many columns as find room: about 6 pixels a letter, 45 for mark and gap."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = max(1, int(100 * WIDTH / (6 * longest + 45)))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
 
 
 def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
@@ -353,7 +359,7 @@ def per_image(tables, measure="psnr"):
     first = next(iter(tables.values()))
     images = [name for name in first.index if name != "mean"]
     figure = _figure(WIDTH, 3.6, layout="constrained")
-    axes = figure.add_subplot()
+    axes, handles = figure.add_subplot(), []
     for index, (name, table) in enumerate(tables.items()):
         if measure not in table.columns:
             raise ValueError(f"the table {name!r} has no {measure!r}; it has {list(table.columns)}")
@@ -362,12 +368,13 @@ def per_image(tables, measure="psnr"):
         mean = table.loc["mean", measure]
         label = f"{name}, mean {_value(measure, mean)}".removeprefix(", ")
         axes.axhline(mean, color=_color(index), linewidth=1.4)
-        axes.plot(range(len(images)), table.loc[images, measure], "o", color=_color(index), markersize=6, label=label)
+        values = table.loc[images, measure]
+        handles += axes.plot(range(len(images)), values, "o", color=_color(index), markersize=6, label=label)
     _tidy(axes)
     axes.grid(axis="x", color="0.95", linewidth=0.8)
     step = -(-len(images) // 60)  # as many names as find room
     rotation = 90 if sum(len(str(name)) for name in images) > 90 else 0
     axes.set_xticks(range(0, len(images), step), images[::step], rotation=rotation, fontsize=9)
     axes.set(xlabel="image", ylabel=_label(measure))
-    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    _legend(figure, handles)
     return figure

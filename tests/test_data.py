@@ -181,6 +181,15 @@ def test_lol_splits_by_scene(lol_folder):
     assert split.validation != data.lol(lol_folder, validation=0.25, seed=1).validation
 
 
+def test_split_by_scene_of_one_s_own_pairs(lol_folder):
+    pairs = data.find_pairs(lol_folder / "our485/low", lol_folder / "our485/high")
+    train, validation = data.split_by_scene(pairs, validation=0.25)
+    assert len(train) == 18 and sorted(train + validation) == sorted(pairs)
+    assert not {int(pair.name) // 3 for pair in train} & {int(pair.name) // 3 for pair in validation}
+    with pytest.raises(ValueError, match="one scene"):
+        data.split_by_scene(pairs[:3])
+
+
 def test_lol_leak_free_leaves_out_the_scenes_of_the_test_pairs(lol_folder):
     split = data.lol(lol_folder, leak_free=True)
     assert {int(pair.name) // 3 for pair in split.train + split.validation} == {2, 3, 4, 5, 6, 7}

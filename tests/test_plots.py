@@ -220,6 +220,14 @@ def test_per_image_shows_each_image_and_the_mean_of_the_table():
     assert legend(plots.per_image(tables["input"])) == ["mean 7.90 dB"]
 
 
+def test_the_legend_of_many_methods_stays_in_the_figure():
+    names = ["the dark input, untouched", "a network with a name of some length", "b", "c", "d", "e", "f"]
+    figure = plots.per_image({name: table(7.0, 8.0, 9.0, mean=7.9) for name in names})
+    figure.canvas.draw()
+    extent = figure.legends[0].get_window_extent()
+    assert len(legend(figure)) == 7 and 0 <= extent.x0 and extent.x1 <= figure.bbox.width
+
+
 def test_per_image_refuses_what_cannot_be_compared():
     first = table(7.0, 8.0, 9.0, mean=8.0)
     with pytest.raises(ValueError, match=r"'ours' has no 'ssim'; it has \['psnr'\]"):
