@@ -46,6 +46,125 @@ class Enlarge(layers.Layer):
         return ops.reshape(both, shape)
 
 
+@keras.saving.register_keras_serializable(package="lle")
+class MatchSize(layers.Layer):
+    """Brings feature maps to the size of others, which may have at most one row and one column more.
+
+    The last row and column are repeated where they are missing; rows and columns too many are cut off.
+    """
+
+    def call(self, inputs):
+        features, other = inputs
+        height, width = ops.shape(other)[1:3]
+        padded = ops.pad(features, ((0, 0), (0, 1), (0, 1), (0, 0)), "symmetric")
+        return padded[:, :height, :width]
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[1][:3], input_shape[0][-1])
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class DepthToSpace(layers.Layer):
+    """Lays each pixel's channels out as 2x2 pixels: `(batch, h, w, 4 * c)` to `(batch, 2 * h, 2 * w, c)`.
+
+    The first `c` channels become the upper left pixel, the next ones the upper right, the lower left, the lower right.
+    """
+
+    def call(self, inputs):
+        batch, height, width, channels = ops.shape(inputs)
+        pixels = ops.reshape(inputs, (batch, height, width, 2, 2, channels // 4))
+        rows = ops.transpose(pixels, (0, 1, 3, 2, 4, 5))  # (batch, height, 2, width, 2, channels / 4)
+        return ops.reshape(rows, (batch, 2 * height, 2 * width, channels // 4))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height and 2 * height, width and 2 * width, channels // 4)
+
+
+def convolve_twice(inputs, filters, name):
+    """Two 3x3 convolutions with LeakyReLU, of slope 0.2.
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+        filters: Channels of the output.
+        name: Name of the second convolution; the first one's is `name` and `_first`.
+
+    Returns:
+        `(batch, height, width, filters)`.
+    """
+    features = inputs
+    for layer_name in (f"{name}_first", name):
+        features = layers.Conv2D(filters, 3, padding="same", activation="leaky_relu", name=layer_name)(features)
+    return features
+
+
+def unet_encoder(inputs, filters, depth, joined=(), prefix=""):
+    """The way down of the U-Net of "Learning to See in the Dark" (arXiv 1805.01934).
+
+    Two convolutions at each level, max pooling from one to the next. An odd side is rounded up.
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+        filters: Channels of the first level; each further one has twice as many.
+        depth: Number of levels, at least 1.
+        joined: Feature maps of the first levels' sizes, which are concatenated to these levels' inputs.
+        prefix: Of the names of all layers; `encoder_0` is the output of the first level.
+
+    Returns:
+        A list with the features of each level, the largest first.
+    """
+    features, levels = inputs, []
+    for level in range(depth):
+        if level:
+            features = layers.MaxPooling2D(2, padding="same")(features)
+        if level < len(joined):
+            features = layers.Concatenate()([features, joined[level]])
+        features = convolve_twice(features, filters * 2**level, f"{prefix}encoder_{level}")
+        levels.append(features)
+    return levels
+
+
+def unet_decoder(levels, join=None, prefix=""):
+    """The way up of the same U-Net: transposed convolution, the skip, two convolutions at each level.
+
+    As in the authors' code the transposed convolutions have no bias and begin with weights of deviation 0.02.
+
+    Args:
+        levels: The features of each level, as `unet_encoder` returns them.
+        join: A function of the enlarged features, the skip and the features before enlarging, which returns what is
+            convolved; by default it concatenates the first two.
+        prefix: Of the names of all layers; `decoder_0` is the output of the last level.
+
+    Returns:
+        Features of the shape of the first level.
+    """
+    features = levels[-1]
+    for level in reversed(range(len(levels) - 1)):
+        skip, coarser = levels[level], features
+        enlarged = layers.Conv2DTranspose(
+            skip.shape[-1], 2, strides=2, use_bias=False, name=f"{prefix}transposed_{level}",
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+        )(coarser)  # fmt: skip
+        enlarged = MatchSize()([enlarged, skip])
+        features = join(enlarged, skip, coarser) if join else layers.Concatenate()([enlarged, skip])
+        features = convolve_twice(features, skip.shape[-1], f"{prefix}decoder_{level}")
+    return features
+
+
+def unpacked_picture(features, prefix=""):
+    """The last layers of the same U-Net: a 1x1 convolution to 12 channels, laid out as 2x2 RGB pixels.
+
+    Args:
+        features: `(batch, h, w, channels)`.
+        prefix: Of the name of the convolution, `packed_picture`.
+
+    Returns:
+        `(batch, 2 * h, 2 * w, 3)`, float32 under any dtype policy.
+    """
+    packed = layers.Conv2D(12, 1, dtype="float32", name=f"{prefix}packed_picture")(features)
+    return DepthToSpace(dtype="float32")(packed)
+
+
 def selective_kernel_fusion(streams, reduction=8, softmax_over="streams"):
     """Fuse feature maps of one shape by weights that the whole picture decides (SKFF of MIRNet, arXiv 2003.06792).
 

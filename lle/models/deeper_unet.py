@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from lle.models.blocks import MatchSize
+
 
 def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
     """Build the deeper U-Net of report 3.
@@ -104,20 +106,3 @@ class GammaCorrection(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma}
-
-
-@keras.saving.register_keras_serializable(package="lle")
-class MatchSize(layers.Layer):
-    """Brings feature maps to the size of others that are at most one row and one column larger.
-
-    The last row and column are repeated where they are missing.
-    """
-
-    def call(self, inputs):
-        features, other = inputs
-        height, width = ops.shape(other)[1:3]
-        padded = ops.pad(features, ((0, 0), (0, 1), (0, 1), (0, 0)), "symmetric")
-        return padded[:, :height, :width]
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[1][:3], input_shape[0][-1])
