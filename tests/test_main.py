@@ -55,7 +55,7 @@ def test_the_terminal_shows_the_progress_and_nothing_else(pairs, network):
     assert done.returncode == 1
     assert done.stdout == "2 enhanced, 0 there already, 1 failed\n"
     lines = [line.strip() for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
-    assert [line for line in lines if "picture/s" not in line] == [
+    assert [line for line in lines if not line.endswith(("picture/s]", "s/picture]"))] == [
         "low/0.png: does not decode (image file is truncated)"
     ]
 
