@@ -1,4 +1,4 @@
-"""Batches from arrays in memory, for any Keras backend and without tf.data."""
+"""Batches from arrays in memory or memory-mapped, for any Keras backend and without tf.data."""
 
 import keras
 import numpy as np
@@ -56,16 +56,74 @@ class Batches(keras.utils.PyDataset):
 
     def _prepare(self, images, i):
         """Crop, flip and turn one picture or the two of a pair alike; to float32 in [0, 1]."""
+        return [image.astype("float32") / (255 if image.dtype == np.uint8 else 1) for image in self._window(images, i)]
+
+    def _window(self, images, i):
+        """Crop, flip and turn alike; from a picture n times as large as the first, a crop n times as large."""
         random = np.random.default_rng((self.seed, self.epoch, 1, i))
         height, width = _size(images[0])
         if self.crop:
             top, left = random.integers((height - self.crop + 1, width - self.crop + 1))
-            images = [image[top : top + self.crop, left : left + self.crop] for image in images]
+            scales = [len(image) // height for image in images]
+            height = width = self.crop
+            images = [
+                image[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+                for scale, image in zip(scales, images, strict=True)
+            ]
         if self.augment:
-            height, width = _size(images[0])
             flip, turns = random.integers(2), random.integers(4) if height == width else 2 * random.integers(2)
             images = [np.rot90(image[:, ::-1] if flip else image, turns) for image in images]
-        return [image.astype("float32") / (255 if image.dtype == np.uint8 else 1) for image in images]
+        return images
+
+
+class RawBatches(Batches):
+    """Batches `(low, high)` of amplified packed frames and their references, else as `Batches` has them.
+
+    Frame and reference get the same window, flip and turn. A flip of the packed frame is one of its planes: on the
+    sensor it would also exchange the columns or rows of each cell, so a flipped plane lies up to one sensor pixel off.
+    SID trains so too.
+
+    Args:
+        frames: `lle.raw.Frames`, or a list or array of packed frames, each `(height / 2, width / 2, 4)`: uint16, where
+            65535 stands for the white level, or float in [0, 1].
+        references: As many RGB pictures, each `(height, width, 3)`: uint16, uint8 or float in [0, 1].
+        ratios: As many numbers, by which the frames are multiplied; what goes above 1 is clipped.
+        batch_size: Frames in a batch; the last one may be smaller.
+        crop: Side in packed pixels of a square crop at a random place; that of the reference is twice as large.
+        augment: Random flips and quarter turns (these where the frame or the crop is square).
+        seed: An int.
+
+    Raises:
+        ValueError: If there is no frame, the three differ in number, a shape is not as above, or a frame is smaller
+            than the crop.
+
+    Example:
+
+    ```python
+    pairs = data.sid().train
+    frames = raw.cache_frames([pair.short for pair in pairs], "data/SID/cache")
+    references = raw.cache_frames([pair.long for pair in pairs], "data/SID/cache", raw.develop)
+    batches = RawBatches(frames, references, [pair.ratio for pair in pairs], batch_size=1, crop=512, augment=True)
+    ```
+    """
+
+    def __init__(self, frames, references, ratios, batch_size=1, crop=None, augment=False, seed=0):
+        counts = len(frames), len(references), len(ratios)
+        if 0 in counts or len(set(counts)) > 1:
+            raise ValueError(f"frames, references and ratios must be equally many and at least one, got {counts}")
+        super().__init__(frames, None, batch_size, crop, augment, seed)
+        for i, (frame, reference) in enumerate(zip(frames, references, strict=True)):
+            height, width = frame.shape[:2]
+            if frame.shape != (height, width, 4) or reference.shape != (2 * height, 2 * width, 3):
+                raise ValueError(f"pair {i}: a reference of {reference.shape} does not fit a frame of {frame.shape}")
+        self.high, self.ratios = references, ratios
+
+    def _prepare(self, images, i):
+        """Crop, flip and turn a frame and its reference alike; to float32 in [0, 1]."""
+        from lle.raw import amplify, to_float  # loads LibRaw, which `Batches` does without
+
+        frame, reference = self._window(images, i)
+        return [amplify(frame, self.ratios[i]), to_float(reference)]
 
 
 def _size(image):

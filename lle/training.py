@@ -22,9 +22,7 @@ class EpochTime(keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self.start
 
 
-def resumable(
-    run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None, hours=None, average=False
-):
+def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), batches=None, hours=None, average=False):
     """Callbacks that log a run, keep its best model and let it resume after an interruption.
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored

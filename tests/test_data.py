@@ -133,7 +133,7 @@ def test_each_epoch_has_a_fresh_order_and_a_seed_repeats_it(pairs):
 def test_images_are_decoded_once(pairs, monkeypatch):
     calls = []
     original = data.read_image
-    monkeypatch.setattr(data, "read_image", lambda path: calls.append(path) or original(path))
+    monkeypatch.setattr(data.pipeline, "read_image", lambda path: calls.append(path) or original(path))
     pipeline = data.dataset(pairs, 5, shuffle=True)
     for _ in range(3):
         list(pipeline)

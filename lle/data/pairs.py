@@ -1,0 +1,90 @@
+"""Pairs of a low-light image and its reference: finding the files and checking that they fit."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from lle.data.reading import size_text, sizes_of
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+class Pair(NamedTuple):
+    """The paths of a low-light image and of its reference."""
+
+    low: Path
+    high: Path
+
+    @property
+    def name(self):
+        return self.low.stem
+
+
+class Split(NamedTuple):
+    """Three lists of `Pair`: training, validation (for every choice made), test (for the final figure alone)."""
+
+    train: list
+    validation: list
+    test: list
+
+
+def find_images(folder):
+    """List the pictures directly in a folder.
+
+    Args:
+        folder: A path.
+
+    Returns:
+        Their paths in natural order (2.png before 10.png).
+
+    Raises:
+        OSError: If the folder does not exist or cannot be read.
+        ValueError: If it holds no picture.
+    """
+    folder = Path(folder)
+    images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    if not images:
+        raise ValueError(f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    return sorted(images, key=_natural_key)
+
+
+def find_pairs(low_dir, high_dir):
+    """Match the pictures of two folders by their stems.
+
+    Args:
+        low_dir: Folder of the dark pictures.
+        high_dir: Folder of the references.
+
+    Returns:
+        A list of `Pair` in natural order.
+
+    Raises:
+        OSError: If a folder does not exist or cannot be read.
+        ValueError: If a folder is empty, two pictures of one folder share a stem, a picture has no partner, or another
+            size than its partner, or cannot be opened. The message names the files.
+    """
+    low, high = _by_stem(low_dir), _by_stem(high_dir)
+    alone = [str(low.get(stem) or high[stem]) for stem in sorted(low.keys() ^ high.keys())]
+    if alone:
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        raise ValueError(f"no partner for {', '.join(alone[:5])}{more}: a pair is two files with the same stem")
+    pairs = [Pair(low[stem], high[stem]) for stem in low]
+    sizes = sizes_of(path for pair in pairs for path in pair)
+    for pair, low_size, high_size in zip(pairs, sizes[::2], sizes[1::2], strict=True):
+        if low_size != high_size:
+            raise ValueError(f"{pair.low} is {size_text(low_size)} but {pair.high} is {size_text(high_size)}")
+    return pairs
+
+
+def _natural_key(path):
+    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
+
+
+def _by_stem(folder):
+    images = find_images(folder)
+    repeated = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
+    if repeated:
+        names = ", ".join(path.name for path in images if path.stem == repeated[0])
+        raise ValueError(f"{folder}: {names} share a stem, so neither can be matched")
+    return {path.stem: path for path in images}
