@@ -48,10 +48,14 @@ def _parser():
 
 
 def _add_enhance(commands):
-    command = commands.add_parser("enhance", help="enhance pictures and folders of pictures")
+    command = commands.add_parser("enhance", help="enhance pictures, folders of pictures, camera raw")
     command.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER")
     command.add_argument("-o", "--out", required=True, help="output folder, or the output picture for a single one")
-    _add_model(command)
+    _add_model(command, None, "zero_dce; sid_unet for camera raw")
+    command.add_argument(
+        "--ratio", type=_ratio,
+        help="amplify camera raw by this number, or auto (auto; given, raw files in folders are developed too)",
+    )  # fmt: skip
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
 
@@ -80,14 +84,23 @@ def _add_compare(commands):
     command.set_defaults(run=_compare)
 
 
-def _add_model(command):
-    command.add_argument("--model", default="zero_dce", help="name of a network or path of a .keras file (zero_dce)")
+def _add_model(command, default="zero_dce", shown="zero_dce"):
+    command.add_argument("--model", default=default, help=f"name of a network or path of a .keras file ({shown})")
+
+
+def _ratio(text):
+    if text == "auto":
+        return text
+    ratio = float(text)  # argparse says which argument is no number
+    if not 0 < ratio < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return ratio
 
 
 def _enhance(options):
     from lle.files import enhance_files
 
-    report = enhance_files(options.sources, options.out, options.model, overwrite=options.force)
+    report = enhance_files(options.sources, options.out, options.model, options.force, options.ratio)
     print(f"{len(report.written)} enhanced, {len(report.skipped)} there already, {len(report.failed)} failed")
     return int(bool(report.failed))
 

@@ -8,6 +8,7 @@ what the sensor itself records.
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 # What `random_darken` draws from. In LOL v1 the linear mean of the dark picture over that of its reference has a median
@@ -50,6 +51,7 @@ SONY_A7S2 = Camera(
     read_noise=(0.5407, 1.2182, 0.2675),
     row_noise=(0.5275, -0.5917, 0.2943),
 )
+MOSAIC = ((0, 0, 0), (0, 1, 1), (1, 1, 2), (1, 0, 1))  # row, column, colour of each plane: clockwise, as SID packs them
 RED_GAINS, BLUE_GAINS = (1.9, 2.4), (1.5, 1.9)  # white balance of real cameras, arXiv 1811.11127
 
 
@@ -210,21 +212,58 @@ def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed
     return (np.clip(np.rint(short), 0, levels) / levels).astype(np.float32), reference
 
 
+def develop_frame(frame, white_balance, camera=SONY_A7S2):
+    """Develop a packed frame of `raw_pair` the conventional way, which is what a network has to beat.
+
+    Each step that `raw_pair` takes back: demosaicing (bilinear, OpenCV), white balance, colour matrix, sRGB and tone
+    curve. Nothing removes noise.
+
+    Args:
+        frame: `(height, width, 4)`, float in [0, 1], amplified: R, G, B, G of a mosaic that begins with R.
+        white_balance: Gains of red and blue.
+        camera: A `Camera`.
+
+    Returns:
+        sRGB photograph, float32, `(2 * height, 2 * width, 3)`, in [0, 1].
+
+    Raises:
+        ValueError: If the frame has another shape or range.
+    """
+    frame = np.asarray(frame)
+    if frame.ndim != 3 or frame.shape[2] != 4 or frame.size == 0:
+        raise ValueError(f"frame must have the shape (height, width, 4), got {frame.shape}")
+    if not (frame.min() >= 0 and frame.max() <= 1):  # a NaN fails both
+        raise ValueError(f"frame must lie in [0, 1], got values from {frame.min()} to {frame.max()}")
+    mosaic = np.empty((2 * frame.shape[0], 2 * frame.shape[1]), np.uint16)
+    for plane, (row, column, _) in enumerate(MOSAIC):
+        mosaic[row::2, column::2] = np.rint(frame[..., plane] * 65535)
+    colors = cv2.demosaicing(mosaic, cv2.COLOR_BayerRGGB2RGB).astype(np.float64) / 65535
+    red, blue = white_balance
+    colors = np.clip(colors * (red, 1.0, blue), 0, 1)
+    linear = np.clip(colors @ np.linalg.inv(_color_matrix(camera)).T, 0, 1)
+    curved = linear_to_srgb(linear)
+    return (curved**2 * (3 - 2 * curved)).astype(np.float32)
+
+
 def _undevelop(photograph, red, blue, camera):
     """Linear colours of the camera, white at 1, of an sRGB photograph."""
     curved = 0.5 - np.sin(np.arcsin(1 - 2 * photograph.astype(np.float64)) / 3)  # undoes 3x^2 - 2x^3
     linear = srgb_to_linear(np.clip(curved, 0, 1))
-    matrix = np.array(camera.xyz_to_camera) @ SRGB_TO_XYZ
-    colors = np.clip(linear @ (matrix / matrix.sum(axis=1, keepdims=True)).T, 0, 1)  # grey stays grey
+    colors = np.clip(linear @ _color_matrix(camera).T, 0, 1)
     gains = 1 / np.array([red, 1.0, blue])
     bright = np.clip((colors.mean(axis=-1, keepdims=True) - 0.9) / 0.1, 0, 1) ** 2
     return colors * np.maximum(bright + (1 - bright) * gains, gains)
 
 
+def _color_matrix(camera):
+    """From linear sRGB to the camera's colours, so that grey stays grey."""
+    matrix = np.array(camera.xyz_to_camera) @ SRGB_TO_XYZ
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
 def _mosaic(colors):
-    """(height, width, 3), both even -> (height / 2, width / 2, 4): R, G, B, G clockwise, as SID packs them."""
-    places = ((0, 0, 0), (0, 1, 1), (1, 1, 2), (1, 0, 1))  # row, column, colour
-    return np.stack([colors[row::2, column::2, color] for row, column, color in places], axis=-1)
+    """(height, width, 3), both even -> (height / 2, width / 2, 4)."""
+    return np.stack([colors[row::2, column::2, color] for row, column, color in MOSAIC], axis=-1)
 
 
 def _record(light, gain, camera, generator):

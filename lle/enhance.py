@@ -33,7 +33,7 @@ def load(name_or_path="zero_dce"):
     Returns:
         A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
         have to be multiples of, `card["halo"]` how many pixels around a tile reach into it. For a file of your own
-        whose class has no `card` both are 32.
+        whose class has no `card` both are 32. A network on camera raw also has `channels` and `scale` (see `run`).
 
     Raises:
         ValueError: If there is no such name or file, the hash differs, or the file does not load.
@@ -67,20 +67,23 @@ def run(model, image, tile=TILE):
     Args:
         model: A Keras model; `model.card` holds its stride and halo (see `load`). Or any function from a float32
             batch, (1, height, width, 3), to such a batch, which then gets the image whole and as it is.
-        image: (height, width, 3), RGB, float, in [0, 1].
-        tile: Side of a tile in pixels, without its context. Memory grows with its square.
+        image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
+            the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
+        tile: Side of a tile in pixels of the output, without its context. Memory grows with its square.
 
     Returns:
-        (height, width, 3), RGB, float32, clipped to [0, 1].
+        (height, width, 3), times the scale, RGB, float32, clipped to [0, 1].
 
     Raises:
         ValueError: If the image is of another shape or kind, or image or result hold values that are not numbers.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype.kind != "f":
-        raise ValueError(f"expected a float image (height, width, 3), got {image.dtype} {image.shape}")
+    channels, scale = _channels_and_scale(model)
+    if image.ndim != 3 or image.shape[-1] != channels or image.dtype.kind != "f":
+        raise ValueError(f"expected a float image (height, width, {channels}), got {image.dtype} {image.shape}")
     _check(image)
-    output = np.empty(image.shape, "float32")
+    height, width = image.shape[:2]
+    output = np.empty((height * scale, width * scale, 3), "float32")
     for rows, columns, part in _enhanced_tiles(model, image, tile=tile):
         output[rows, columns] = part
     return output
@@ -201,8 +204,13 @@ def _check(image):
         raise ValueError(f"a float image must lie in [0, 1], this one goes from {image.min()} to {image.max()}")
 
 
+def _channels_and_scale(model):
+    card = getattr(model, "card", CARD)
+    return card.get("channels", 3), card.get("scale", 1)
+
+
 def _enhanced_tiles(model, image, peak=1, tile=TILE):
-    """Yield the rows, the columns and the enhanced pixels, float32 in [0, 1], of one tile after the other.
+    """Yield the rows and columns of the output and its pixels, float32 in [0, 1], of one tile after the other.
 
     Integers up to `peak` become float tile by tile: a large picture is never held as float as a whole.
     """
@@ -210,17 +218,19 @@ def _enhanced_tiles(model, image, peak=1, tile=TILE):
     is_network = hasattr(model, "predict_on_batch")
     card = getattr(model, "card", CARD) if is_network else {"stride": 1, "halo": 0}
     stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
-    tile = _round_up(tile if is_network else max(height, width), stride)
+    scale = _channels_and_scale(model)[1]
+    tile = _round_up(tile // scale if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
     for top, bottom, rows in _cuts(height, tile, halo, stride):
         for left, right, columns in _cuts(width, tile, halo, stride):
             batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
             part = _as_numpy(model.predict_on_batch(batch) if is_network else model(batch))
-            if part.shape != batch.shape or not np.isfinite(part).all():
+            expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
+            if part.shape != expected or not np.isfinite(part).all():
                 raise ValueError(f"the model made {part.shape} of {batch.shape}, or values that are not numbers")
-            part = part[0, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-            yield rows, columns, np.clip(part, 0, 1).astype("float32")
+            inner = _scaled(rows, scale, top), _scaled(columns, scale, left)
+            yield _scaled(rows, scale), _scaled(columns, scale), np.clip(part[0][inner], 0, 1).astype("float32")
 
 
 def _cuts(size, tile, halo, stride):
@@ -238,6 +248,10 @@ def _cuts(size, tile, halo, stride):
         end = start + step + 2 * halo
         cuts.append((start, end, slice(start + halo if start else 0, end - halo if end < padded else size)))
     return cuts
+
+
+def _scaled(part, scale, start=0):
+    return slice((part.start - start) * scale, (part.stop - start) * scale)
 
 
 def _round_up(number, multiple):
@@ -263,6 +277,8 @@ def _enhance_array(array, model):
             f"got {array.dtype} {array.shape}"
         )
     _check(array)
+    if _channels_and_scale(model)[0] != 3:
+        raise ValueError("this network takes camera raw, no pictures: see lle.files.enhance_raw")
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha

@@ -15,8 +15,10 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import enhance, first_line, load, open_picture
+from lle.enhance import enhance, first_line, load, open_picture, run
 
+RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
+DEFAULTS = {False: "zero_dce", True: "sid_unet"}  # the network for pictures, and for camera raw
 ORIENTATION = 0x0112
 # What a TIFF file says about its picture, not about how it is stored.
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
@@ -31,17 +33,19 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model="zero_dce", overwrite=False):
+def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
     name and then renamed, so a run that was interrupted leaves no half-written file, and goes on where it stopped.
 
     Args:
-        sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`.
+        sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`. Camera
+            raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
-        model: What `lle.enhance` takes.
+        model: What `lle.enhance` takes; by default `zero_dce`, and `sid_unet` for camera raw.
         overwrite: `False` leaves the pictures that are there already.
+        ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
 
     Returns:
         A `Report`.
@@ -50,16 +54,16 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False):
         ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
             get the same name, or a picture would replace one of those to enhance; nothing is written then.
     """
-    jobs = _plan([Path(source) for source in sources], Path(out))
+    jobs = _plan([Path(source) for source in sources], Path(out), SUFFIXES | (RAW_SUFFIXES if ratio else set()))
     for target in jobs:
         _temporary(target).unlink(missing_ok=True)  # of a run that was killed
     report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
-    if todo and isinstance(model, (str, Path)):
-        model = load(model)
+    models = {is_raw: model or DEFAULTS[is_raw] for is_raw in {_is_raw(source) for source in todo.values()}}
+    models = {kind: load(name) if isinstance(name, (str, Path)) else name for kind, name in models.items()}
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
-            enhance_file(source, target, model)
+            enhance_file(source, target, models[_is_raw(source)], ratio or "auto")
             report.written.append(target)
         except Exception as error:  # one bad picture must not cost the others
             report.failed.append((source, _reason(error, source)))
@@ -67,33 +71,69 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False):
     return report
 
 
-def enhance_file(source, target, model="zero_dce"):
+def enhance_file(source, target, model=None, ratio="auto"):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
     are kept, of a TIFF file's EXIF at 16 bits only the texts (camera, date, author and the like). PNG and TIFF files
-    keep 16 bits per sample.
+    keep 16 bits per sample. Of camera raw nothing but the picture is kept.
 
     Args:
-        source: A file that Pillow can decode.
+        source: A file that Pillow can decode, or camera raw (see `enhance_raw`).
         target: Where the result goes; missing folders are made, a file that is there is replaced. The suffix says the
             format.
-        model: What `lle.enhance` takes.
+        model: What `lle.enhance` takes; by default `zero_dce`, and `sid_unet` for camera raw.
+        ratio: Of camera raw, see `enhance_raw`.
 
     Raises:
         OSError: If a file cannot be read or written.
         ValueError: If the picture does not decode, the format is not known or cannot hold its transparency.
     """
-    target = Path(target)
+    target, model = Path(target), model or DEFAULTS[_is_raw(source)]
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
         raise ValueError(f"{target}: no format that Pillow writes")
-    pixels, metadata = _read(source)
-    if form == "JPEG" and _has_alpha(pixels):
-        raise ValueError(f"{target}: JPEG has no transparency, which {source} has: choose .png")
-    result = enhance(pixels, model)
+    if _is_raw(source):
+        result, metadata = enhance_raw(source, ratio, model), {}
+    else:
+        pixels, metadata = _read(source)
+        if form == "JPEG" and _has_alpha(pixels):
+            raise ValueError(f"{target}: JPEG has no transparency, which {source} has: choose .png")
+        result = enhance(pixels, model)
     with replacing(target) as temporary:
         _write(temporary, form, result, metadata)
+
+
+def enhance_raw(path, ratio="auto", model="sid_unet"):
+    """Develop a camera raw file with a network.
+
+    The network learnt the colours of one camera: those of another come out as well as they resemble it.
+
+    Args:
+        path: A Bayer raw file that LibRaw knows (see `lle.raw.read_raw`).
+        ratio: By how much the frame is to be amplified: a positive number, such as the ratio of a good exposure to this
+            one; or `"auto"` (see `lle.raw.estimate_ratio`).
+        model: A name or path as `lle.load` takes it, or a network on packed frames.
+
+    Returns:
+        The upright picture, uint16, `(height, width, 3)`, sRGB.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is no Bayer raw file or cut off, the ratio is not positive, or the network takes pictures.
+    """
+    from lle import raw  # brings LibRaw along
+
+    if ratio != "auto" and not 0 < ratio < np.inf:
+        raise ValueError(f"ratio must be a positive number or 'auto', got {ratio!r}")
+    model = load(model) if isinstance(model, (str, Path)) else model
+    if getattr(model, "card", {}).get("channels") != 4:
+        raise ValueError("this network takes pictures, no camera raw")
+    frame = raw.read_raw(path)
+    ratio = raw.estimate_ratio(frame) if ratio == "auto" else ratio
+    picture = run(model, raw.amplify(frame, ratio))
+    np.multiply(picture, 65535, out=picture)
+    return np.rot90(np.rint(picture, out=picture).astype("uint16"), raw.quarter_turns(path))
 
 
 @contextmanager
@@ -119,7 +159,11 @@ def replacing(target):
         temporary.unlink(missing_ok=True)
 
 
-def _plan(sources, out):
+def _is_raw(path):
+    return Path(path).suffix.lower() in RAW_SUFFIXES
+
+
+def _plan(sources, out, suffixes):
     """Which picture goes where: a dictionary from the output file to the picture."""
     is_single = len(sources) == 1 and not sources[0].is_dir()
     is_name = is_single and out.suffix.lower() in SUFFIXES and not out.is_dir()
@@ -128,10 +172,12 @@ def _plan(sources, out):
     jobs = {}
     for source in sources:
         if source.is_dir():
-            pairs = [(path, out / path.relative_to(source)) for path in _pictures(source, out)]
+            pairs = [(path, out / path.relative_to(source)) for path in _pictures(source, out, suffixes)]
         else:
             pairs = [(source, out if is_name else out / source.name)]
         for path, target in pairs:
+            if _is_raw(path) and not is_name:
+                target = target.with_name(f"{target.name}.jpg")  # beside photo.jpg, which many cameras make with it
             if jobs.setdefault(target, path).resolve() != path.resolve():
                 raise ValueError(f"{jobs[target]} and {path} would both become {target}: enhance them one by one")
     originals = {path.resolve() for path in jobs.values()}
@@ -141,13 +187,13 @@ def _plan(sources, out):
     return jobs
 
 
-def _pictures(folder, out):
+def _pictures(folder, out, suffixes):
     """The pictures in a folder and below it, without hidden ones and those in an output folder inside it."""
     inner = out.resolve() if folder.resolve() in out.resolve().parents else None
     found = []
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden and inner not in path.resolve().parents:
+        if path.suffix.lower() in suffixes and path.is_file() and not is_hidden and inner not in path.resolve().parents:
             found.append(path)
     if not found:
         raise ValueError(f"{folder}: no picture in this folder")

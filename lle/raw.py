@@ -1,4 +1,4 @@
-"""Camera raw files: Bayer frames packed into four planes, a cache of them on disk, and batches of crops for training.
+"""Camera raw files: Bayer frames packed into four planes, and a cache of them on disk.
 
 A packed frame is `(height / 2, width / 2, 4)`, 1 at the white level. Each of its pixels stands for a cell of 2 x 2
 pixels of the sensor, and its planes are always R, G1, B, G2: G1 is the green in the row of red, G2 that in the row of
@@ -14,36 +14,15 @@ import zlib
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rawpy
 from tqdm.auto import tqdm
 
-from lle.batches import Batches
-from lle.data import Split
-
 LARGEST_RATIO = 300  # as in SID
+MEAN_LEVEL = 0.15  # of a well-exposed frame, see estimate_ratio
 CACHE_VERSION = 1  # to be raised when the content of cached frames changes
 SECONDS = re.compile(r"_(\d+(?:\.\d+)?)s$")  # the end of a stem: 10003_00_0.1s
-SID_NAME = re.compile(r"\d{5}_\d{2}_\d+(?:\.\d+)?s\.arw", re.IGNORECASE)
-MISALIGNED = {"10034", "10045", "10172"}  # scenes that the authors of SID leave out of their figures
-SID_HELP = (
-    "SID is not at {root}. Get its Sony part (25 GB) once from its authors, who ask not to download it repeatedly, and "
-    "unpack it so that {root}/Sony/short and {root}/Sony/long hold the .ARW files (data/README.md says where it is)."
-)
-
-
-class RawPair(NamedTuple):
-    """The paths of a short exposure and of its reference, and how much more exposure the second one has."""
-
-    short: Path
-    long: Path
-    ratio: float
-
-    @property
-    def name(self):
-        return self.short.stem
 
 
 class Frames(Sequence):
@@ -63,66 +42,6 @@ class Frames(Sequence):
 
     def __getitem__(self, index):
         return np.load(self.paths[index], mmap_mode="r")
-
-
-class RawBatches(Batches):
-    """Batches `(low, high)` of amplified packed frames and their references, else as `lle.batches.Batches` has them.
-
-    Frame and reference get the same window, flip and turn. A flip of the packed frame is one of its planes: on the
-    sensor it would also exchange the columns or rows of each cell, so a flipped plane lies up to one sensor pixel off.
-    SID trains so too.
-
-    Args:
-        frames: `Frames`, or a list or array of packed frames, each `(height / 2, width / 2, 4)`: uint16, where 65535
-            stands for the white level, or float in [0, 1].
-        references: As many RGB pictures, each `(height, width, 3)`: uint16, uint8 or float in [0, 1].
-        ratios: As many numbers, by which the frames are multiplied; what goes above 1 is clipped.
-        batch_size: Frames in a batch; the last one may be smaller.
-        crop: Side in packed pixels of a square crop at a random place; that of the reference is twice as large.
-        augment: Random flips and quarter turns (these where the frame or the crop is square).
-        seed: An int.
-
-    Raises:
-        ValueError: If there is no frame, the three differ in number, a shape is not as above, or a frame is smaller
-            than the crop.
-
-    Example:
-
-    ```python
-    pairs = sid().train
-    frames = cache_frames([pair.short for pair in pairs], "data/SID/cache")
-    references = cache_frames([pair.long for pair in pairs], "data/SID/cache", develop)
-    batches = RawBatches(frames, references, [pair.ratio for pair in pairs], batch_size=1, crop=512, augment=True)
-    ```
-    """
-
-    def __init__(self, frames, references, ratios, batch_size=1, crop=None, augment=False, seed=0):
-        counts = len(frames), len(references), len(ratios)
-        if 0 in counts or len(set(counts)) > 1:
-            raise ValueError(f"frames, references and ratios must be equally many and at least one, got {counts}")
-        super().__init__(frames, None, batch_size, crop, augment, seed)
-        for i, (frame, reference) in enumerate(zip(frames, references, strict=True)):
-            height, width = frame.shape[:2]
-            if frame.shape != (height, width, 4) or reference.shape != (2 * height, 2 * width, 3):
-                raise ValueError(f"pair {i}: a reference of {reference.shape} does not fit a frame of {frame.shape}")
-        self.references, self.ratios = references, ratios
-
-    def _prepare(self, images, i):
-        """Crop, flip and turn a frame and its reference alike; to float32 in [0, 1]."""
-        random = np.random.default_rng((self.seed, self.epoch, 1, i))
-        images = [images[0], self.references[i]]
-        height, width = images[0].shape[:2]
-        if self.crop:
-            top, left = random.integers((height - self.crop + 1, width - self.crop + 1))
-            height = width = self.crop
-            images = [  # the reference has twice the size
-                image[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
-                for scale, image in enumerate(images, 1)
-            ]
-        if self.augment:
-            flip, turns = random.integers(2), random.integers(4) if height == width else 2 * random.integers(2)
-            images = [np.rot90(image[:, ::-1] if flip else image, turns) for image in images]
-        return [amplify(images[0], self.ratios[i]), _to_float(images[1])]
 
 
 def read_raw(path):
@@ -182,7 +101,24 @@ def develop(path):
             user_flip=0,  # turned upright it would not lie as the frame
         )
     height, width = (side // 2 * 2 for side in pixels.shape[:2])
-    return _to_float(pixels[:height, :width])
+    return to_float(pixels[:height, :width])
+
+
+def quarter_turns(path):
+    """Say how often a frame has to be turned left by 90 degrees to stand upright, by how the camera was held.
+
+    Args:
+        path: A raw file.
+
+    Returns:
+        An int from 0 to 3, as `numpy.rot90` takes it.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is no raw file or is cut off.
+    """
+    with _opened(path) as raw:
+        return {3: 2, 5: 1, 6: 3}.get(raw.sizes.flip, 0)
 
 
 def amplify(frame, ratio):
@@ -195,7 +131,34 @@ def amplify(frame, ratio):
     Returns:
         float32, same shape, in [0, 1].
     """
-    return np.minimum(_to_float(frame) * np.float32(ratio), 1)
+    return np.minimum(to_float(frame) * np.float32(ratio), 1)
+
+
+def to_float(image):
+    """Bring an array to float32, where the largest value of an integer type stands for 1.
+
+    Args:
+        image: Array of any shape: float, or unsigned integers.
+
+    Returns:
+        float32, same shape.
+    """
+    return image.astype("float32") / np.float32(np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
+
+
+def estimate_ratio(frame):
+    """Guess by how much to amplify a packed frame of which no well-exposed one is known ("auto ISO" of report 4).
+
+    The ratio that brings the mean of the frame to 0.15, the median over the references of LOL v1 as
+    `lle.degrade.raw_pair` turns them back into raw; two thirds of them lie within a factor of 1.4 of it.
+
+    Args:
+        frame: Array of any shape: float in [0, 1], or uint16, where 65535 stands for 1.
+
+    Returns:
+        A float from 1 to 300.
+    """
+    return float(np.clip(MEAN_LEVEL / max(to_float(frame).mean(dtype="float64"), 1e-9), 1, LARGEST_RATIO))
 
 
 def exposure_ratio(short, long):
@@ -256,39 +219,6 @@ def cache_frames(paths, directory, read=read_raw):
     return Frames(targets[path] for path in paths)
 
 
-def sid(root="data/SID", bursts=True):
-    """Find the pairs of SID's Sony part: each short exposure and the long one of its scene.
-
-    The first digit of a scene is its split: 0 training, 1 test, 2 validation. Three misaligned scenes of the test are
-    left out, as their authors ask.
-
-    Args:
-        root: The folder that holds `Sony/short` and `Sony/long`.
-        bursts: The short exposures were taken in bursts. `False` takes the first of each burst, as the authors' code
-            does for training and test: 280, 36 and 88 pairs in place of 1865, 234 and 562.
-
-    Returns:
-        A `Split` of `RawPair` in order of the names.
-
-    Raises:
-        FileNotFoundError: If the data is not there; the message says how to get it.
-        ValueError: If a short exposure has no long one.
-    """
-    short, long = (_sid_files(Path(root) / "Sony" / part) for part in ("short", "long"))
-    if not short or not long:
-        raise FileNotFoundError(SID_HELP.format(root=root))
-    references = {path.name[:5]: path for path in long}
-    pairs = []
-    for path in short:
-        scene, frame = path.name.split("_")[:2]
-        if scene in MISALIGNED or not (bursts or frame == "00"):
-            continue
-        if scene not in references:
-            raise ValueError(f"{path}: no long exposure of its scene in {long[0].parent}")
-        pairs.append(RawPair(path, references[scene], exposure_ratio(path, references[scene])))
-    return Split(*([pair for pair in pairs if pair.name[0] == digit] for digit in ("0", "2", "1")))
-
-
 @contextmanager
 def _opened(path):
     """The raw file, which rawpy decodes on first use; whatever fails becomes one line that names it."""
@@ -333,12 +263,3 @@ def _cache_name(path, read):
     status = path.stat()
     content = f"{CACHE_VERSION} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
     return f"{path.stem}.{read.__name__}.{zlib.crc32(content.encode()):08x}.npy"
-
-
-def _sid_files(folder):
-    return sorted(path for path in folder.glob("*") if SID_NAME.fullmatch(path.name))
-
-
-def _to_float(image):
-    """float32, where the largest value of an integer type stands for 1."""
-    return image.astype("float32") / np.float32(np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)

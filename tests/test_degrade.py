@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lle.degrade import SONY_A7S2, darken, linear_to_srgb, random_darken, raw_pair, srgb_to_linear
+from lle.degrade import SONY_A7S2, darken, develop_frame, linear_to_srgb, random_darken, raw_pair, srgb_to_linear
 
 GREY = np.full((200, 200, 3), linear_to_srgb(0.4))  # 0.4 in linear light
 
@@ -207,3 +207,21 @@ def test_raw_pair_is_as_dark_as_asked_and_seeded():
 def test_raw_pair_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         raw_pair(**{"image": ramp(), **arguments})
+
+
+def test_developing_conventionally_takes_the_unprocessing_back():
+    colors = np.random.default_rng(0).uniform(0.1, 0.8, (3, 4, 3))
+    patches = np.kron(colors, np.ones((16, 16, 1))).astype(np.float32)
+    frame, _ = raw_pair(patches, 1, gain=0.0939, white_balance=(2.1, 1.6), seed=0)
+    developed = develop_frame(frame, (2.1, 1.6))
+    assert developed.shape == patches.shape and developed.dtype == np.float32
+    for row in range(3):
+        for column in range(4):
+            inner = developed[16 * row + 3 : 16 * row + 13, 16 * column + 3 : 16 * column + 13]
+            np.testing.assert_allclose(inner.mean((0, 1)), colors[row, column], atol=0.01)
+
+
+@pytest.mark.parametrize("frame", [np.zeros((4, 4, 3)), np.zeros((0, 4, 4)), np.full((4, 4, 4), np.nan)])
+def test_what_is_no_packed_frame_is_refused(frame):
+    with pytest.raises(ValueError, match="frame must"):
+        develop_frame(frame, (2, 2))

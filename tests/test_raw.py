@@ -8,43 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rawpy
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from write_dng import noise, write_dng
 
-from lle import raw
-from lle.raw import RawBatches
+from lle import data, raw
+from lle.batches import RawBatches
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 BLACK = (500, 510, 520, 530)  # of the cell's pixels, row by row
-
-
-def write_dng(path, mosaic, phase="RGGB", black=(0,) * 4, white=16383, tags=()):
-    """Write an uncompressed DNG file: a mosaic `(height, width)`, or `(height, width, 3)` for a linear one."""
-    is_linear, side = mosaic.ndim == 3, round(len(phase) ** 0.5)
-    cell = [
-        (33421, "H", 2, (side, side), True),  # CFARepeatPatternDim
-        (33422, "B", side * side, bytes("RGB".index(colour) for colour in phase), True),  # CFAPattern
-        (50713, "H", 2, (2, 2), True),  # BlackLevelRepeatDim
-        (50714, "H", 4, black, True),  # BlackLevel
-        (50717, "H", 1, white, True),  # WhiteLevel
-    ]
-    camera = [
-        (50706, "B", 4, bytes((1, 4, 0, 0)), True),  # DNGVersion
-        (50708, "s", 0, "camera of the tests", True),  # UniqueCameraModel
-        (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),  # ColorMatrix1
-        (50728, "2I", 3, (1, 2, 1, 1, 2, 3), True),  # AsShotNeutral
-        (50778, "H", 1, 21, True),  # CalibrationIlluminant1
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    extra = camera + ([] if is_linear else cell) + list(tags)
-    photometric, planes = (34892, "contig") if is_linear else (32803, None)
-    tifffile.imwrite(path, mosaic, photometric=photometric, planarconfig=planes, extratags=extra, metadata=None)
-    return path
-
-
-def noise(height=24, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 16384, (height, width), dtype="uint16")
 
 
 @pytest.fixture
@@ -280,7 +252,8 @@ def test_crops_are_read_without_holding_the_set_in_memory(tmp_path):
         np.lib.format.open_memmap(tmp_path / f"{i}.high.npy", "w+", "uint16", (2848, 4256, 3))
     code = """if True:
         import resource, sys
-        from lle.raw import Frames, RawBatches
+        from lle.batches import RawBatches
+        from lle.raw import Frames
         resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
         low, high = (Frames([f"{sys.argv[1]}/{i}{end}" for i in range(20)]) for end in (".npy", ".high.npy"))
         batches = RawBatches(low, high, [100] * 20, batch_size=1, crop=512, augment=True)
@@ -308,12 +281,12 @@ def sid_folder(tmp_path):
 
 def test_sid(sid_folder, tmp_path):
     (sid_folder / "Sony" / "short" / "._00001_00_0.1s.ARW").write_text("of the file system")
-    split = raw.sid(sid_folder)
+    split = data.sid(sid_folder)
     names = [[pair.name for pair in part] for part in split]
     assert names == [["00001_00_0.04s", "00001_00_0.1s", "00001_01_0.1s"], ["20001_00_0.1s"], ["10003_00_0.1s"]]
     assert [pair.ratio for pair in split.train + split.test] == pytest.approx([250, 100, 100, 300])
     assert {pair.long for pair in split.train} == {sid_folder / "Sony" / "long" / "00001_00_10s.ARW"}
-    assert [pair.name for pair in raw.sid(sid_folder, bursts=False).train] == ["00001_00_0.04s", "00001_00_0.1s"]
+    assert [pair.name for pair in data.sid(sid_folder, bursts=False).train] == ["00001_00_0.04s", "00001_00_0.1s"]
     frames = raw.cache_frames([pair.short for pair in split.train], tmp_path / "cache")
     references = raw.cache_frames([pair.long for pair in split.train], tmp_path / "cache", raw.develop)
     assert len(list((tmp_path / "cache").iterdir())) == 4
@@ -323,7 +296,7 @@ def test_sid(sid_folder, tmp_path):
 
 def test_sid_says_what_is_missing(sid_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing. Get its Sony part \(25 GB\) once .*nothing/Sony/short"):
-        raw.sid(tmp_path / "nothing")
+        data.sid(tmp_path / "nothing")
     (sid_folder / "Sony" / "long" / "20001_00_10s.ARW").unlink()
     with pytest.raises(ValueError, match="20001_00_0.1s.ARW: no long exposure of its scene"):
-        raw.sid(sid_folder)
+        data.sid(sid_folder)

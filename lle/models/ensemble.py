@@ -36,5 +36,6 @@ def ensemble(members):
     cards = [member.card for member in members if hasattr(member, "card")]
     if cards:
         strides, halos = ([card[key] for card in cards] for key in ("stride", "halo"))
-        model.card = {"stride": math.lcm(*strides), "halo": max(halos)}
+        kind = {key: cards[0][key] for key in ("channels", "scale") if key in cards[0]}  # of a network on camera raw
+        model.card = {"stride": math.lcm(*strides), "halo": max(halos), **kind}
     return model

@@ -53,7 +53,7 @@ def raw_card(depth, reach=6):
             and up.
 
     Returns:
-        A dictionary with `stride` and `halo`.
+        A dictionary with `stride`, `halo`, `channels` (of a packed frame) and `scale` (of the picture).
     """
     stride = 2 ** (depth - 1)
-    return {"stride": stride, "halo": reach * stride}
+    return {"stride": stride, "halo": reach * stride, "channels": 4, "scale": 2}

@@ -18,7 +18,7 @@ def test_the_authors_size():
     assert sid_unet().count_params() == raw_unet_parameters(32, 5) == 7_760_268
     assert sid_unet(1, 6).count_params() == raw_unet_parameters(1, 6)
     assert raw_unet_parameters(32, 6) == 31_094_156
-    assert sid_unet().card == {"stride": 16, "halo": 96}
+    assert sid_unet().card == {"stride": 16, "halo": 96, "channels": 4, "scale": 2}
 
 
 def test_sees_no_further_than_its_halo():

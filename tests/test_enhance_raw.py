@@ -1,0 +1,82 @@
+"""From a camera raw file to a picture file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from write_dng import noise, write_dng
+
+from lle import raw
+from lle.degrade import raw_pair
+from lle.enhance import enhance, run
+from lle.files import enhance_file, enhance_files, enhance_raw
+from lle.models import sid_unet
+
+
+class Doubled:
+    """In place of a network: the red, first green and blue plane at twice the size."""
+
+    card = {"stride": 4, "halo": 4, "channels": 4, "scale": 2}
+
+    def predict_on_batch(self, batch):
+        return batch[..., :3].repeat(2, 1).repeat(2, 2)
+
+
+def test_the_picture_is_amplified_and_upright(tmp_path):
+    upright = write_dng(tmp_path / "a.dng", noise(24, 36))
+    frame = raw.read_raw(upright)
+    expected = np.rint(np.minimum(frame[..., :3] * np.float32(1.5), 1) * 65535).repeat(2, 0).repeat(2, 1)
+    picture = enhance_raw(upright, 1.5, Doubled())
+    assert picture.dtype == np.uint16
+    np.testing.assert_array_equal(picture, expected)
+    for orientation, turns in ((3, 2), (6, 3), (8, 1)):
+        path = write_dng(tmp_path / f"{orientation}.dng", noise(24, 36), tags=[(274, "H", 1, orientation, True)])
+        np.testing.assert_array_equal(enhance_raw(path, 1.5, Doubled()), np.rot90(expected, turns))
+
+
+def test_tiles_of_a_raw_network_show_no_seam():
+    model = sid_unet(2, 2)
+    frame = np.random.default_rng(0).random((75, 90, 4), dtype="float32")
+    whole = run(model, frame, tile=1000)
+    assert whole.shape == (150, 180, 3)
+    np.testing.assert_allclose(run(model, frame, tile=40), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [20, 100, 300])
+def test_the_estimated_ratio(ratio):
+    photograph = np.random.default_rng(0).integers(40, 200, (64, 64, 3), dtype="uint8")
+    frame, _ = raw_pair(photograph, ratio, seed=0)
+    assert ratio / 2 < raw.estimate_ratio(frame) <= min(2 * ratio, 300)
+    deep = np.rint(frame * 65535).astype("uint16")
+    assert raw.estimate_ratio(deep) == pytest.approx(raw.estimate_ratio(frame), rel=0.02)
+
+
+def test_limits_of_the_estimate():
+    assert raw.estimate_ratio(np.zeros((2, 2, 4))) == 300
+    assert raw.estimate_ratio(np.ones((2, 2, 4))) == 1
+
+
+def test_files_and_folders(tmp_path):
+    write_dng(tmp_path / "in" / "photo.DNG", noise())
+    Image.fromarray(np.full((12, 16, 3), 9, "uint8")).save(tmp_path / "in" / "photo.jpg")
+    enhance_file(tmp_path / "in" / "photo.DNG", tmp_path / "photo.png", Doubled(), 2)
+    assert ";16" in str(Image.open(tmp_path / "photo.png").tile)
+
+    with_ratio = enhance_files([tmp_path / "in"], tmp_path / "both", Doubled(), ratio=2)
+    assert [path.name for path in with_ratio.written] == ["photo.DNG.jpg"]
+    assert "camera raw, no pictures" in with_ratio.failed[0][1]  # the JPEG file
+    assert Image.open(tmp_path / "both" / "photo.DNG.jpg").size == (32, 24)
+    without = enhance_files([tmp_path / "in"], tmp_path / "pictures", lambda batch: batch)
+    assert [path.name for path in without.written] == ["photo.jpg"]
+    named = enhance_files([tmp_path / "in" / "photo.DNG"], tmp_path / "one.tif", Doubled())
+    assert [path.name for path in named.written] == ["one.tif"]
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise())
+    for ratio in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="ratio must be"):
+            enhance_raw(path, ratio, Doubled())
+    with pytest.raises(ValueError, match="takes pictures"):
+        enhance_raw(path, 2, "zero_dce")
+    with pytest.raises(ValueError, match="camera raw"):
+        enhance(np.zeros((8, 8, 3), "uint8"), sid_unet(2, 2))
