@@ -1,6 +1,7 @@
 """The networks, one file each. Importing this package registers them all, so that any saved model loads."""
 
 from lle.models.attention_unet import attention_unet
+from lle.models.dawn import Dawn
 from lle.models.deeper_unet import deeper_unet, unet
 from lle.models.double_unet import double_unet
 from lle.models.ensemble import ensemble
@@ -13,6 +14,7 @@ from lle.models.unet_vae import UNetVAE
 from lle.models.zero_dce import ZeroDCE
 
 __all__ = [
+    "Dawn",
     "UNetGAN",
     "UNetVAE",
     "ZeroDCE",

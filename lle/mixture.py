@@ -1,0 +1,164 @@
+"""Training pairs drawn from several sources: real pairs, exposure sequences, photographs made dark.
+
+A source is a function of a `numpy.random.Generator`, the side of the crop and whether the brightness of the result is
+told to the network; it returns a dark and a well-lit crop, `(crop, crop, 3)`, uint8 or float in [0, 1].
+"""
+
+import math
+
+import keras
+import numpy as np
+
+from lle.degrade import darken
+
+GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
+WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness
+USABLE = (50, 200)  # and where it is told
+DARKER = 0.7  # at most this share of the well-lit frame's mean
+
+
+class Mixture(keras.utils.PyDataset):
+    """Batches `((low, brightness), high)` for `lle.models.Dawn`, whose content depends on the seed and epoch alone.
+
+    Args:
+        sources: A dictionary from names to sources (see the module).
+        shares: A dictionary from the same names to their shares, which add up to 1.
+        steps: Batches in an epoch.
+        batch_size: Pictures in a batch.
+        crop: Side in pixels of the square crops.
+        told: The probability that the network is told the brightness of the result; else it gets -1.
+        seed: An int.
+        **kwargs: Passed to `keras.utils.PyDataset`, such as `workers`.
+
+    Raises:
+        ValueError: If names or shares do not fit.
+
+    Example:
+
+    ```python
+    sources = {"lol": paired(low, high), "darkened": darkened(high)}
+    batches = Mixture(sources, {"lol": 0.7, "darkened": 0.3}, steps=60, batch_size=8, crop=256)
+    ```
+    """
+
+    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        if set(sources) != set(shares) or not math.isclose(sum(shares.values()), 1) or min(shares.values()) < 0:
+            raise ValueError(f"shares must name {sorted(sources)} and add up to 1, got {shares}")
+        self.sources, self.shares = sources, shares
+        self.steps, self.batch_size, self.crop, self.told, self.seed = steps, batch_size, crop, told, seed
+        self.epoch = 0
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        items = [self._draw(np.random.default_rng((self.seed, self.epoch, index, i))) for i in range(self.batch_size)]
+        low, brightness, high = (np.stack(part) for part in zip(*items, strict=True))
+        return (low, brightness), high
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+    def _draw(self, random):
+        names = list(self.shares)
+        source = self.sources[names[random.choice(len(names), p=[self.shares[name] for name in names])]]
+        is_told = random.random() < self.told
+        low, high = source(random, self.crop, is_told)
+        flip, turns = random.integers(2), random.integers(4)
+        low, high = (_to_float(np.rot90(part[:, ::-1] if flip else part, turns)) for part in (low, high))
+        brightness = np.float32([(high @ GREY).mean() if is_told else -1])
+        return low, brightness, high
+
+
+def paired(low, high):
+    """A source of real pairs.
+
+    Args:
+        low: List of dark pictures, `(height, width, 3)`.
+        high: List of their references.
+    """
+
+    def draw(random, crop, is_told):
+        i = random.integers(len(low))
+        return _cut(random, crop, low[i], high[i])
+
+    return draw
+
+
+def exposures(sequences):
+    """A source of pairs of frames of one scene: one well lit, one darker.
+
+    Where the network is told the brightness, the well-lit frame may also be rather dark or bright.
+
+    Args:
+        sequences: List of lists of frames, `(height, width, 3)`, uint8. Those without a well-lit frame and a darker one
+            are left out.
+
+    Raises:
+        ValueError: If none is left.
+    """
+    scenes = []
+    for frames in sequences:
+        means = np.array([frame.mean() for frame in frames])
+        bright = {told: [i for i in range(len(frames)) if _is_bright(i, means, told)] for told in (False, True)}
+        if bright[False]:
+            scenes.append((frames, means, bright))
+    if not scenes:
+        raise ValueError("no sequence holds a well-lit frame and a darker one")
+
+    def draw(random, crop, is_told):
+        frames, means, bright = scenes[random.integers(len(scenes))]
+        high = random.choice(bright[is_told])
+        low = random.choice(np.flatnonzero(means <= DARKER * means[high]))
+        return _cut(random, crop, frames[low], frames[high])
+
+    return draw
+
+
+def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
+    """A source of well-lit photographs and the same made dark by `lle.degrade.darken`, each by a camera of its own.
+
+    Args:
+        photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
+        exposure: Range of the share of the light, drawn log-uniformly: from starlight to barely dark.
+        shot: Range of the shot noise, likewise.
+    """
+
+    def draw(random, crop, is_told):
+        (high,) = _cut(random, crop, photographs[random.integers(len(photographs))])
+        light, noise, red, blue = (
+            math.exp(random.uniform(*np.log(limits))) for limits in (exposure, shot, (0.8, 1.25), (0.8, 1.25))
+        )
+        return darken(high, light, (red, 1.0, blue), noise, seed=random), high
+
+    return draw
+
+
+def unchanged(photographs):
+    """A source of well-lit photographs that are to come out as they are.
+
+    Args:
+        photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
+    """
+
+    def draw(random, crop, is_told):
+        (high,) = _cut(random, crop, photographs[random.integers(len(photographs))])
+        return high, high
+
+    return draw
+
+
+def _is_bright(i, means, is_told):
+    lowest, highest = USABLE if is_told else WELL_LIT
+    return lowest <= means[i] <= highest and means.min() <= DARKER * means[i]
+
+
+def _cut(random, crop, *images):
+    height, width = images[0].shape[:2]
+    top, left = random.integers((height - crop + 1, width - crop + 1))
+    return [image[top : top + crop, left : left + crop] for image in images]
+
+
+def _to_float(image):
+    return image.astype("float32") / (255 if image.dtype == np.uint8 else 1)

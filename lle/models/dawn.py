@@ -1,0 +1,227 @@
+"""The project's own network: the brightness from a thumbnail, the noise at full size."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from lle.models.blocks import DepthToSpace
+
+THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
+CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class Dawn(keras.Model):
+    """A network for everybody's photographs, in two parts, since two questions are asked of a dark picture.
+
+    *How bright, and what colour is the light?* needs the whole picture and no detail. `exposure` looks at a thumbnail
+    of 128x128 pixels, guesses how bright the result should be (its mean, one number, which may be given instead), and
+    returns a grid of 16x16 cells: a gain for each colour, and some features ("hints") of what is to be seen there. So
+    the cost of this part is the same for a picture of any size. The grid is interpolated bilinearly, as in HDRnet
+    (arXiv 1707.02880); the gain `g` enters as the curve
+
+        curved = x * exp(g) / (1 + x * (exp(g) - 1))
+
+    which has the slope `exp(g)` at black, never leaves [0, 1], and is the identity where `g` is 0.
+
+    *What is noise?* needs every pixel and no more than its surroundings. `detail`, a U-Net of plain residual blocks,
+    sees the curved picture, the dark one and the hints, all at half size (2x2 pixels in the channels), and returns for
+    each value a factor and a summand close to 1 and 0: `output = curved * factor + summand`. With new weights it leaves
+    the curved picture as it is.
+
+    Where a picture is cut into tiles, the thumbnail is that of the whole (`prepare`), so that no seam can show.
+
+    Args:
+        widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
+        hints: Feature maps that `exposure` hands over to `detail`.
+        exposure_width: Channels of the first level of `exposure`.
+        **kwargs: Passed to `keras.Model`.
+
+    Call arguments:
+        inputs: The dark pictures, `(batch, height, width, 3)` in [0, 1], sides multiples of the card's stride. Or a
+            pair of these and the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1
+            where the network is to guess it. In training the guess learns from the brightness that is given.
+
+    Returns:
+        Pictures of the same shape, float32; they may leave [0, 1].
+
+    Example:
+
+    ```python
+    model = Dawn()
+    model.compile(keras.optimizers.AdamW(1e-3), losses.charbonnier)
+    model.fit([low, brightness], high)  # brightness: that of `high`, or -1
+    bright = model.predict(low)
+    ```
+    """
+
+    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, **kwargs):
+        super().__init__(**kwargs)
+        self.options = {"widths": tuple(widths), "hints": hints, "exposure_width": exposure_width}
+        self.exposure = exposure_network(exposure_width, hints)
+        self.detail = detail_network(widths, hints)
+        self.unpack = DepthToSpace(dtype="float32")
+        stride = 2 ** len(widths)
+        self.card = {"stride": stride, "halo": 8 * stride}
+        self.built = True  # both parts were
+
+    def call(self, inputs, training=None):
+        image, asked = inputs if isinstance(inputs, (list, tuple)) else (inputs, None)
+        asked = -ops.ones((ops.shape(image)[0], 1)) if asked is None else asked
+        grid, guess = self.read(thumbnail(image), asked)
+        if training:
+            is_known = ops.cast(asked >= 0, "float32")
+            self.add_loss(ops.mean(is_known * ops.square(guess - asked)))
+        return self.enhance(image, grid)
+
+    def read(self, small, asked):
+        """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
+        small = ops.convert_to_tensor(small)
+        seen = ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
+        return self.exposure([seen, ops.convert_to_tensor(asked)])
+
+    def enhance(self, image, grid, rows=(0.0, 1.0), columns=(0.0, 1.0)):
+        """Enhance a part of a picture, which begins and ends at these shares of its height and width."""
+        packed = space_to_depth(image)
+        height, width = ops.shape(packed)[1:3]
+        weights = interpolation(rows, height), interpolation(columns, width)
+        local = ops.einsum("yr,brcf,xc->byxf", weights[0], grid, weights[1])
+        slope = ops.exp(ops.tile(local[..., :3], (1, 1, 1, 4)))
+        curved = packed * slope / (1 + packed * (slope - 1))
+        maps = self.detail(ops.concatenate([curved, packed, local[..., 3:]], axis=-1))
+        factor, summand = ops.split(maps, 2, axis=-1)
+        return self.unpack(curved * (1 + factor) + summand)
+
+    def prepare(self, small, brightness=None):
+        """Look at a whole picture once, to enhance it tile by tile.
+
+        Args:
+            small: The picture averaged to `(128, 128, 3)`, float in [0, 1].
+            brightness: The mean grey value that the result should have, in [0, 1], or `None` for the network's guess.
+
+        Returns:
+            A function of a batch of one tile and of the shares of the picture's height and width where it begins and
+            ends, two pairs of numbers; it returns the enhanced tile.
+        """
+        asked = np.array([[-1 if brightness is None else brightness]], "float32")
+        grid, _ = self.read(np.asarray(small, "float32")[None], asked)
+        return lambda tile, rows, columns: self.enhance(tile, grid, rows, columns)
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+def exposure_network(width=16, hints=8):
+    """Build the part that looks at the thumbnail.
+
+    Args:
+        width: Channels of the first level, each further one has twice as many.
+        hints: See `Dawn`.
+
+    Returns:
+        A `keras.Model` from the thumbnail beside its logarithm, `(batch, 128, 128, 6)`, and the brightness asked for or
+        -1, `(batch, 1)`, to the grid, `(batch, 16, 16, 3 + hints)`, and the guessed brightness, `(batch, 1)`.
+    """
+    seen, asked = keras.Input((THUMBNAIL, THUMBNAIL, 6)), keras.Input((1,))
+    features = seen
+    for level in range(3):
+        features = _smaller(features, width * 2**level, f"exposure_{level}")
+        features = residual_block(features, f"exposure_{level}_block") if level else features
+    cells = features
+    features = residual_block(_smaller(cells, width * 8, "exposure_3"), "exposure_3_block")
+    pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
+    whole = layers.Dense(width * 8, activation="relu", name="whole")(layers.Concatenate()(pooled))
+    guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(whole)
+
+    aim = ops.where(asked >= 0, asked, ops.stop_gradient(guess))
+    whole = layers.Concatenate()([whole, aim, ops.log(aim + 0.01)])
+    whole = layers.Dense(width * 8, activation="relu", name="aimed")(whole)
+    scale, shift = (layers.Dense(cells.shape[-1], name=name)(whole)[:, None, None] for name in ("scale", "shift"))
+    features = residual_block(cells * (1 + scale) + shift, "cells")
+    grid = layers.Conv2D(3 + hints, 3, padding="same", dtype="float32", name="grid")(layers.ReLU()(features))
+    return keras.Model([seen, asked], [grid, guess], name="exposure")
+
+
+def detail_network(widths=(16, 32, 64, 96), hints=8):
+    """Build the part that looks at each pixel.
+
+    Args:
+        widths: See `Dawn`.
+        hints: See `Dawn`.
+
+    Returns:
+        A `keras.Model` from the curved and the dark picture, 2x2 pixels in 12 channels each, and the hints,
+        `(batch, height / 2, width / 2, 24 + hints)`, to the 12 factors less 1 and the 12 summands, all 0 at first.
+    """
+    inputs = keras.Input((None, None, 24 + hints))
+    features = inputs
+    for name in ("half_first", "half_second"):
+        features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name=name)(features)
+    skips = []
+    for level, width in enumerate(widths[1:], 1):
+        skips.append(features)
+        features = layers.Conv2D(width, 2, 2, name=f"smaller_{level}")(features)
+        features = residual_block(features, f"down_{level}")
+    features = residual_block(features, "coarsest")
+    for level, skip in reversed(list(enumerate(skips))):
+        features = DepthToSpace()(layers.Conv2D(4 * widths[level], 1, name=f"larger_{level}")(features))
+        features = residual_block(layers.Add()([features, skip]), f"up_{level}")
+    maps = layers.Conv2D(24, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="maps")(features)
+    return keras.Model(inputs, maps, name="detail")
+
+
+def residual_block(inputs, name):
+    """Two 3x3 convolutions with a ReLU between them, beside the identity.
+
+    Args:
+        inputs: `(batch, height, width, channels)`.
+        name: Name of the sum; those of the convolutions begin with it.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    channels = inputs.shape[-1]
+    features = layers.Conv2D(channels, 3, padding="same", activation="relu", name=f"{name}_first")(inputs)
+    features = layers.Conv2D(channels, 3, padding="same", name=f"{name}_second")(features)
+    return layers.Add(name=name)([inputs, features])
+
+
+def thumbnail(image):
+    """Average pictures of any size to squares: `(batch, height, width, 3)` to `(batch, 128, 128, 3)`.
+
+    Each pixel is the mean over its share of the area, as OpenCV's INTER_AREA has it for pictures larger than that.
+    """
+    rows, columns = (_averaging(side) for side in ops.shape(image)[1:3])
+    return ops.einsum("yh,bhwc,xw->byxc", rows, image, columns)
+
+
+def space_to_depth(image):
+    """Put 2x2 pixels into the channels, in `DepthToSpace`'s order: `(batch, 2h, 2w, c)` to `(batch, h, w, 4c)`."""
+    batch, height, width, channels = ops.shape(image)
+    pixels = ops.reshape(image, (batch, height // 2, 2, width // 2, 2, channels))
+    return ops.reshape(ops.transpose(pixels, (0, 1, 3, 2, 4, 5)), (batch, height // 2, width // 2, 4 * channels))
+
+
+def interpolation(part, pixels):
+    """The weights, `(pixels, 16)`, of the cells at the centres of equally many pixels of a part of an axis.
+
+    Args:
+        part: Where it begins and ends, as shares of the whole axis; may reach beyond 0 and 1.
+        pixels: An int or a scalar tensor.
+    """
+    begin, end = part
+    centres = (ops.cast(ops.arange(pixels), "float32") + 0.5) / ops.cast(pixels, "float32")
+    places = ops.clip((begin + centres * (end - begin)) * CELLS - 0.5, 0, CELLS - 1)
+    return ops.maximum(1 - ops.abs(places[:, None] - ops.arange(CELLS, dtype="float32")), 0)
+
+
+def _averaging(pixels):
+    """The share that each pixel of an axis has in each place of the thumbnail, `(128, pixels)`."""
+    scale = THUMBNAIL / ops.cast(pixels, "float32")
+    begin = ops.cast(ops.arange(pixels), "float32") * scale
+    place = ops.arange(THUMBNAIL, dtype="float32")[:, None]
+    return ops.maximum(ops.minimum(begin + scale, place + 1) - ops.maximum(begin, place), 0)
+
+
+def _smaller(inputs, channels, name):
+    return layers.Conv2D(channels, 3, 2, padding="same", activation="relu", name=name)(inputs)

@@ -1,0 +1,136 @@
+import os
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from lle.models.blocks import DepthToSpace
+from lle.models.dawn import CELLS, THUMBNAIL, Dawn, interpolation, space_to_depth, thumbnail
+
+WIDTHS = (4, 6, 8, 8)
+
+
+def smooth(height, width, seed=0):
+    coarse = np.random.default_rng(seed).random((height // 16, width // 16, 3), dtype="float32")
+    return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)[None]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With weights that do something."""
+    keras.utils.set_random_seed(0)
+    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def test_size():
+    model = Dawn()
+    assert model.count_params() == 1_234_100
+    assert model.card["stride"] == 16
+
+
+@pytest.mark.parametrize("size", [(256, 384), (128, 128), (400, 304)])
+def test_the_thumbnail_averages_areas(size):
+    picture = smooth(*size)
+    expected = cv2.resize(picture[0], (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(ops.convert_to_numpy(thumbnail(picture))[0], expected, atol=1e-4)
+
+
+def test_the_thumbnail_of_a_small_picture_repeats_pixels():
+    picture = np.random.default_rng(0).random((1, 32, 64, 3), dtype="float32")
+    expected = picture.repeat(4, 1).repeat(2, 2)
+    np.testing.assert_allclose(ops.convert_to_numpy(thumbnail(picture)), expected, atol=1e-5)
+
+
+def test_the_grid_is_interpolated_linearly_between_the_cells_centres():
+    grid = np.random.default_rng(0).random(CELLS)
+    weights = ops.convert_to_numpy(interpolation((0.0, 1.0), 160))
+    centres, cells = (np.arange(160) + 0.5) / 160, (np.arange(CELLS) + 0.5) / CELLS
+    np.testing.assert_allclose(weights @ grid, np.interp(centres, cells, grid), atol=1e-5)
+    part = ops.convert_to_numpy(interpolation((0.25, 0.5), 40))
+    np.testing.assert_allclose(part, weights[40:80], atol=1e-5)
+
+
+def test_space_to_depth_is_the_inverse_of_depth_to_space():
+    picture = np.random.default_rng(0).random((2, 6, 8, 3), dtype="float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(DepthToSpace()(space_to_depth(picture))), picture)
+
+
+def test_new_weights_apply_the_curve_alone():
+    keras.utils.set_random_seed(0)
+    model = Dawn(WIDTHS)
+    picture = smooth(64, 96)
+    grid, _ = model.read(thumbnail(picture), -np.ones((1, 1), "float32"))
+    gains = np.full(grid.shape, np.log(4), "float32")
+    found = ops.convert_to_numpy(model.enhance(picture, gains))
+    np.testing.assert_allclose(found, 4 * picture / (1 + 3 * picture), atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.enhance(picture, 0 * gains)), picture, atol=1e-6)
+
+
+def test_tiles_equal_the_whole_picture(model):
+    picture = smooth(640, 320)
+    whole = model.predict(picture, verbose=0)
+    enhance_tile = model.prepare(ops.convert_to_numpy(thumbnail(picture))[0])
+    halo = model.card["halo"]
+    rows = slice(128, 512)
+    tile = ops.convert_to_numpy(enhance_tile(picture[:, rows], (128 / 640, 512 / 640), (0.0, 1.0)))
+    np.testing.assert_allclose(tile[:, halo:-halo], whole[:, 128 + halo : 512 - halo], atol=1e-4)
+
+
+def test_brightness_is_guessed_or_given(model):
+    picture = smooth(64, 64).repeat(3, 0)
+    asked = np.float32([[-1], [0.2], [0.8]])
+    guessed, dark, bright = model.predict([picture, asked], verbose=0)
+    np.testing.assert_allclose(guessed, model.predict(picture[:1], verbose=0)[0], atol=1e-6)
+    assert np.abs(dark - bright).max() > 1e-4
+    given = model.prepare(ops.convert_to_numpy(thumbnail(picture[:1]))[0], brightness=0.2)
+    np.testing.assert_allclose(ops.convert_to_numpy(given(picture[:1], (0.0, 1.0), (0.0, 1.0)))[0], dark, atol=1e-5)
+
+
+def test_the_guess_learns_from_what_is_told():
+    keras.utils.set_random_seed(0)
+    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    picture, told = smooth(32, 32).repeat(2, 0), np.float32([[0.9], [0.9]])
+    model.compile(keras.optimizers.Adam(1e-2), "mae", run_eagerly=True)
+    guess = model.read(thumbnail(picture), -told)[1]
+    for _ in range(12):
+        model.train_on_batch([picture, told], picture)
+    after = model.read(thumbnail(picture), -told)[1]
+    assert np.all(ops.convert_to_numpy(after) > ops.convert_to_numpy(guess) + 0.1)
+    trained = model.get_weights()
+    model.evaluate([picture, -told], picture, verbose=0)
+    assert all(np.array_equal(one, other) for one, other in zip(trained, model.get_weights(), strict=True))
+
+
+def test_saves_and_loads(model, tmp_path):
+    picture = smooth(32, 48)
+    model.save(tmp_path / "a.keras")
+    again = keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)
+    assert again.get_config() == model.get_config() and again.card == model.card
+    np.testing.assert_allclose(again.predict(picture, verbose=0), model.predict(picture, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend(model, backend, tmp_path):
+    pytest.importorskip(backend)
+    picture = smooth(32, 48).repeat(2, 0)
+    model.save(tmp_path / "a.keras")
+    np.save(tmp_path / "picture.npy", picture)
+    code = """
+import keras, numpy
+import lle.models
+model = keras.saving.load_model("a.keras", safe_mode=True)
+model.compile(keras.optimizers.Adam(1e-3), "mae", run_eagerly=True)
+picture = numpy.load("picture.npy")
+numpy.save("there.npy", model.predict(picture, verbose=0))
+assert numpy.isfinite(model.train_on_batch([picture, numpy.float32([[0.5], [-1]])], picture))
+"""
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
+    np.testing.assert_allclose(np.load(tmp_path / "there.npy"), model.predict(picture, verbose=0), atol=1e-4)

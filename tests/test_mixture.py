@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from lle.mixture import DARKER, Mixture, darkened, exposures, paired, unchanged
+
+
+def picture(mean, height=40, width=48, seed=0):
+    noise = np.random.default_rng(seed).integers(-20, 21, (height, width, 3))
+    return np.clip(mean + noise, 0, 255).astype("uint8")
+
+
+def marked(value):
+    """Each pixel tells where it lies."""
+    rows, columns = np.mgrid[:40, :48]
+    return np.stack([rows, columns, np.full_like(rows, value)], axis=-1).astype("uint8")
+
+
+SEQUENCE = [picture(mean, seed=mean) for mean in (10, 60, 120, 190, 240)]
+
+
+def test_pairs_get_the_same_window_flip_and_turn():
+    source = paired([marked(1), marked(2)], [marked(1), marked(2)])
+    batches = Mixture({"pairs": source}, {"pairs": 1.0}, steps=3, batch_size=4, crop=16)
+    seen = set()
+    for index in range(3):
+        (low, _), high = batches[index]
+        assert low.shape == high.shape == (4, 16, 16, 3) and low.dtype == high.dtype == np.float32
+        np.testing.assert_array_equal(low, high)
+        seen |= {image.tobytes() for image in low}
+    assert len(seen) == 12
+
+
+def test_content_depends_on_seed_and_epoch_alone():
+    def build(seed=0):
+        sources = {"darkened": darkened([picture(120)]), "sequence": exposures([SEQUENCE])}
+        return Mixture(sources, {"darkened": 0.5, "sequence": 0.5}, steps=2, batch_size=3, crop=16, seed=seed)
+
+    one, other = build(), build()
+    other[1]
+    np.testing.assert_array_equal(one[0][0][0], other[0][0][0])
+    one.on_epoch_end()
+    other.epoch = 1
+    np.testing.assert_array_equal(one[0][0][0], other[0][0][0])
+    assert not np.array_equal(build()[0][1], one[0][1])
+    assert not np.array_equal(build()[0][1], build(1)[0][1])
+
+
+def test_brightness_is_that_of_the_result_or_unknown():
+    batches = Mixture({"same": unchanged([picture(100), picture(150)])}, {"same": 1.0}, 1, batch_size=40, crop=8)
+    (low, brightness), high = batches[0]
+    np.testing.assert_array_equal(low, high)
+    means = high @ np.float32([0.299, 0.587, 0.114])
+    is_told = brightness[:, 0] >= 0
+    assert 8 < is_told.sum() < 32 and np.all(brightness[~is_told] == -1)
+    np.testing.assert_allclose(brightness[is_told, 0], means.mean((1, 2))[is_told], atol=1e-5)
+
+
+def test_shares():
+    sources = {"dark": unchanged([picture(20)]), "light": unchanged([picture(230)])}
+    high = Mixture(sources, {"dark": 0.25, "light": 0.75}, 1, batch_size=400, crop=4)[0][1]
+    assert abs((high.mean((1, 2, 3)) > 0.5).mean() - 0.75) < 0.07
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_frames_of_a_sequence(is_told):
+    draw, random = exposures([SEQUENCE, SEQUENCE[:1]]), np.random.default_rng(0)
+    results = set()
+    for _ in range(60):
+        low, high = draw(random, 40, is_told)
+        assert low.mean() <= (DARKER + 0.05) * high.mean()
+        results.add(round(high.mean() / 10) * 10)
+    assert results == ({60, 120, 190} if is_told else {120})
+    with pytest.raises(ValueError, match="no sequence"):
+        exposures([SEQUENCE[:2]])
+
+
+def test_darkened_is_darker_and_noisy():
+    draw, random = darkened([picture(150)]), np.random.default_rng(0)
+    means = []
+    for _ in range(40):
+        low, high = draw(random, 32, False)
+        assert low.min() >= 0 and low.max() <= 1 and low.mean() < high.mean() / 255
+        means.append(low.mean())
+    assert min(means) < 0.1 and max(means) > 0.3
+
+
+@pytest.mark.parametrize("shares", [{"a": 0.5}, {"a": 0.5, "b": 0.6}, {"a": 1.5, "b": -0.5}, {"a": 0.5, "c": 0.5}])
+def test_shares_that_do_not_fit(shares):
+    sources = dict.fromkeys("ab", unchanged([picture(100)]))
+    with pytest.raises(ValueError, match="shares must name"):
+        Mixture(sources, shares, 1)
