@@ -11,6 +11,10 @@ from keras import ops
 
 from lle.plots import read_log
 
+# For `compile(jit_compile=...)`: on CPUs XLA's convolutions take longer than those that TensorFlow calls otherwise, and
+# JAX is slow without it.
+JIT = False if keras.backend.backend() == "tensorflow" else "auto"
+
 
 class EpochTime(keras.callbacks.Callback):
     """Adds the wall time of each epoch, validation included, to its logs as `seconds`."""
