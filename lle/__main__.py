@@ -21,6 +21,10 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         print("lle:", " ".join(str(error).split()), file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        backend = os.environ.get("KERAS_BACKEND")
+        print(f"lle: {error}" + (f" (KERAS_BACKEND is {backend})" if backend else ""), file=sys.stderr)
+        return 1
 
 
 def hush_libraries(log=os.devnull):
@@ -68,7 +72,10 @@ def _add_evaluate(commands):
     )
     command.add_argument("--split", choices=PARTS, default="test", help="of samples and lol (test)")
     command.add_argument(
-        "--protocol", default="standard", help="standard, gt_mean, report_1, report_3 or report_5 (standard)"
+        "--protocol",
+        default="standard",
+        choices=("standard", "gt_mean", "report_1", "report_3", "report_5"),
+        help="standard, or what is measured in a report (standard)",
     )
     command.add_argument("-o", "--out", help="also write the table to this CSV file")
     command.add_argument("--force", action="store_true", help="overwrite that file")
@@ -101,7 +108,9 @@ def _enhance(options):
     from lle.files import enhance_files
 
     report = enhance_files(options.sources, options.out, options.model, options.force, options.ratio)
-    print(f"{len(report.written)} enhanced, {len(report.skipped)} there already, {len(report.failed)} failed")
+    again = " (--force makes them anew)" if report.skipped else ""
+    counts = len(report.written), len(report.skipped), len(report.failed)
+    print("{} enhanced, {} there already{}, {} failed".format(*counts[:2], again, counts[2]))
     return int(bool(report.failed))
 
 
@@ -124,6 +133,8 @@ def _pairs(data, split):
 
     if data in ("samples", "lol"):
         return getattr(samples() if data == "samples" else lol(), split)
+    if not Path(data, "low").is_dir():
+        raise ValueError(f"{data}: neither samples nor lol nor a folder that holds low/ and high/")
     return find_pairs(Path(data, "low"), Path(data, "high"))
 
 
@@ -138,6 +149,9 @@ def _compare(options):
     from lle.enhance import enhance, load, open_picture
     from lle.files import replacing
 
+    for file in options.files:
+        if Path(file).is_dir():
+            raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
     names = options.model or ["zero_dce"]
     titles = [Path(name).stem for name in names]
     models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))

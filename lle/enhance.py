@@ -19,6 +19,10 @@ WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.par
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
+NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
+# What a TIFF file says about its picture, not about how it is stored.
+TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
+TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
 
@@ -38,7 +42,7 @@ def load(name_or_path="zero_dce"):
     Raises:
         ValueError: If there is no such name or file, the hash differs, or the file does not load.
     """
-    path, card = _find(name_or_path)
+    path, card = find(name_or_path)
     if card and _sha256(path) != card["sha256"]:
         raise ValueError(f"{path}: not the file that its card describes (its SHA-256 differs), fetch it again")
 
@@ -161,14 +165,18 @@ def open_picture(path):
         raise ValueError(f"{path}: does not decode ({first_line(error)})") from error
 
 
-def first_line(error):
-    """Shorten the message of an error to its first line, of at most 200 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+def find(name_or_path):
+    """Find a network without loading it.
 
+    Args:
+        name_or_path: See `load`.
 
-def _find(name_or_path):
-    """The path of a network's file, and its card if it comes with the package."""
+    Returns:
+        The path of its file, and its card as a dictionary, or `None` for a file of your own.
+
+    Raises:
+        ValueError: If there is no such name or file.
+    """
     if str(name_or_path).endswith(".keras"):
         if not Path(name_or_path).is_file():
             raise ValueError(f"{name_or_path}: no such file")
@@ -182,13 +190,37 @@ def _find(name_or_path):
     return WEIGHTS / card["file"], card
 
 
+def exif_without_layout(exif):
+    """The EXIF data of a TIFF file but for the tags that say how it stores its samples, which would not fit another.
+
+    Args:
+        exif: A `PIL.Image.Exif`.
+
+    Returns:
+        A new `PIL.Image.Exif`.
+    """
+    kept = Image.Exif()
+    kept.update({tag: exif[tag] for tag in TIFF_TEXTS if tag in exif})
+    for folder in TIFF_FOLDERS:
+        if entries := exif.get_ifd(folder):
+            kept.get_ifd(folder).update(entries)
+            kept[folder] = kept.get_ifd(folder)
+    return kept
+
+
+def first_line(error):
+    """Shorten the message of an error to its first line, of at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _loaded(name_or_path):
-    path, _ = _find(name_or_path)
+    path, _ = find(name_or_path)
     return _load_once(name_or_path, (path.resolve(), path.stat().st_mtime_ns))  # a file that has changed is loaded anew
 
 
@@ -289,9 +321,12 @@ def _enhance_array(array, model):
 
 
 def _enhance_picture(picture, model):
-    picture = _plain(ImageOps.exif_transpose(picture))
-    result = Image.fromarray(_enhance_array(np.asarray(picture), model))
-    result.info = picture.info.copy()
+    upright = ImageOps.exif_transpose(picture)
+    plain = _plain(upright)
+    result = Image.fromarray(_enhance_array(np.asarray(plain), model))
+    result.info = plain.info.copy()
+    if picture.format == "TIFF":  # of which Pillow keeps EXIF elsewhere
+        result.info["exif"] = exif_without_layout(picture.getexif()).tobytes()
     return result
 
 
@@ -302,8 +337,9 @@ def _plain(picture):
         raise ValueError(f"a picture of 32-bit samples (mode {mode}) has no known white: give an array instead")
     if mode.startswith("I;16") or (mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in info):
         return picture
-    if mode == "CMYK" and "icc_profile" in info:
-        profile = ImageCms.ImageCmsProfile(BytesIO(info.pop("icc_profile")))
+    profile = info.pop("icc_profile", None) if mode in NOT_RGB else None  # it does not fit what the picture becomes
+    if mode == "CMYK" and profile:
+        profile = ImageCms.ImageCmsProfile(BytesIO(profile))
         picture = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     base = "L" if mode in ("1", "L", "La") else "RGB"
     picture = picture.convert(base + "A" if picture.has_transparency_data else base)

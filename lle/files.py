@@ -1,5 +1,6 @@
 """Enhancing picture files: what stands in a file comes out again, with 16 bits, EXIF and colour profile."""
 
+import errno
 import os
 import struct
 import sys
@@ -15,14 +16,11 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import enhance, first_line, load, open_picture, run
+from lle.enhance import NOT_RGB, TIFF_TEXTS, enhance, exif_without_layout, find, first_line, load, open_picture, run
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 DEFAULTS = {False: "zero_dce", True: "sid_unet"}  # the network for pictures, and for camera raw
-ORIENTATION = 0x0112
-# What a TIFF file says about its picture, not about how it is stored.
-TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
-TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
+ORIENTATION, RESOLUTION = 0x0112, 0x011A
 
 
 class Report(NamedTuple):
@@ -54,6 +52,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
         ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
             get the same name, or a picture would replace one of those to enhance; nothing is written then.
     """
+    if isinstance(model, (str, Path)):
+        find(model)  # also where nothing is left to do
     jobs = _plan([Path(source) for source in sources], Path(out), SUFFIXES | (RAW_SUFFIXES if ratio else set()))
     for target in jobs:
         _temporary(target).unlink(missing_ok=True)  # of a run that was killed
@@ -89,6 +89,8 @@ def enhance_file(source, target, model=None, ratio="auto"):
         OSError: If a file cannot be read or written.
         ValueError: If the picture does not decode, the format is not known or cannot hold its transparency.
     """
+    if not Path(source).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
     target, model = Path(target), model or DEFAULTS[_is_raw(source)]
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
@@ -166,7 +168,7 @@ def _is_raw(path):
 def _plan(sources, out, suffixes):
     """Which picture goes where: a dictionary from the output file to the picture."""
     is_single = len(sources) == 1 and not sources[0].is_dir()
-    is_name = is_single and out.suffix.lower() in SUFFIXES and not out.is_dir()
+    is_name = is_single and Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE and not out.is_dir()
     if not is_name and (out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir())):
         raise ValueError(f"{out} names a file: give a folder, or for a single picture also the name of a picture")
     jobs = {}
@@ -216,8 +218,10 @@ def _read(path):
         upright = ImageOps.exif_transpose(picture)
         metadata = {key: upright.info[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in upright.info}
         if picture.format == "TIFF":
-            metadata["exif"] = _without_layout(exif).tobytes()
-        if picture.mode == "CMYK":
+            metadata["exif"] = exif_without_layout(exif).tobytes()
+            if RESOLUTION not in picture.tag_v2:
+                metadata.pop("dpi", None)  # Pillow then says 1
+        if picture.mode in NOT_RGB:
             metadata.pop("icc_profile", None)  # it becomes RGB
         return pixels if picture.is_deep else upright, metadata
 
@@ -230,17 +234,6 @@ def _read_deep(path, orientation):
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGB)
     pixels = np.rot90(pixels, {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0))
     return pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
-
-
-def _without_layout(exif):
-    """The EXIF data of a TIFF file, whose other tags say how the file stores its samples."""
-    kept = Image.Exif()
-    kept.update({tag: exif[tag] for tag in TIFF_TEXTS if tag in exif})
-    for folder in TIFF_FOLDERS:
-        if entries := exif.get_ifd(folder):
-            kept.get_ifd(folder).update(entries)
-            kept[folder] = kept.get_ifd(folder)
-    return kept
 
 
 def _write(path, form, result, metadata):

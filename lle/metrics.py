@@ -22,6 +22,7 @@ PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
 REPORT_1_SIZE = (128, 128)  # pixels
 REPORT_3_SIZE = (150, 150)
 SSIM_WINDOW = 11  # pixels
+FAR_OUTSIDE = 16  # an output may leave [0, 1], one of 0 to 255 is a mistake
 
 
 def evaluate(model, pairs, protocol="standard"):
@@ -85,8 +86,12 @@ def psnr(reference, output):
 
     Returns:
         dB; infinite for equal images.
+
+    Raises:
+        ValueError: If the two differ in shape, or one is not as above.
     """
-    difference = _to_uint8(reference).astype("float64") - _to_uint8(output)
+    reference, output = _pair_as_uint8(reference, output)
+    difference = reference.astype("float64") - output
     with np.errstate(divide="ignore"):
         return float(10 * np.log10(255**2 / np.mean(difference**2)))
 
@@ -102,14 +107,15 @@ def ssim(reference, output):
         A number up to 1.
 
     Raises:
-        ValueError: If a side is shorter than the window.
+        ValueError: If a side is shorter than the window, the two differ in shape, or one is not as above.
     """
     if min(reference.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least 11x11 pixels, the image is {reference.shape[1]}x{reference.shape[0]}")
+    reference, output = _pair_as_uint8(reference, output)
     return float(
         structural_similarity(
-            _to_uint8(reference),
-            _to_uint8(output),
+            reference,
+            output,
             channel_axis=-1,
             data_range=255,
             gaussian_weights=True,
@@ -133,7 +139,7 @@ def match_mean(reference, output):
     Returns:
         float32, clipped to [0, 1].
     """
-    reference, output = (_to_uint8(image).astype("float32") / 255 for image in (reference, output))
+    reference, output = (image.astype("float32") / 255 for image in _pair_as_uint8(reference, output))
     means = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean(dtype="float64") for image in (reference, output)]
     return np.clip(output * np.float32(means[0] / max(means[1], 1e-8)), 0, 1)
 
@@ -238,5 +244,20 @@ def _batch_ssim(y_true, y_pred):
     return ops.image.ssim(y_true, ops.clip(y_pred, 0, 1), max_val=1.0)
 
 
+def _pair_as_uint8(reference, output):
+    if np.shape(reference) != np.shape(output):
+        raise ValueError(f"reference and output differ in shape: {np.shape(reference)} and {np.shape(output)}")
+    return _to_uint8(reference), _to_uint8(output)
+
+
 def _to_uint8(image):
-    return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
+    image = np.asarray(image)
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind != "f":
+        raise ValueError(f"an image to measure must be uint8 or float, got {image.dtype}")
+    if not (np.isfinite(image).all() and np.abs(image).max(initial=0) < FAR_OUTSIDE):
+        raise ValueError(
+            "a float image to measure must lie in [0, 1]: this one holds NaN, infinity or values far outside"
+        )
+    return np.rint(np.clip(image, 0, 1) * 255).astype("uint8")

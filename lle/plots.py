@@ -198,6 +198,8 @@ def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
     logs = runs if isinstance(runs, dict) else {"the run": runs}
     logs = {name: _read_run(name, run) for name, run in logs.items()}
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
+    if not logs or not keys:
+        raise ValueError(f"there are {len(logs)} runs and {len(keys)} keys to draw")
     columns = 2 if len(keys) == 4 else min(len(keys), 3)
     rows = -(-len(keys) // columns)
     figure = _figure(WIDTH, rows * {1: 3.8, 2: 3.4, 3: 2.8}[columns], layout="constrained")
@@ -356,6 +358,8 @@ def per_image(tables, measure="psnr"):
         ValueError: If a table lacks the column, or has other images than the first.
     """
     tables = tables if isinstance(tables, dict) else {"": tables}
+    if not tables:
+        raise ValueError("there is no table to draw")
     first = next(iter(tables.values()))
     images = [name for name in first.index if name != "mean"]
     figure = _figure(WIDTH, 3.6, layout="constrained")

@@ -151,9 +151,31 @@ def test_dataset_refuses(pairs, write):
 
 
 def test_a_broken_file_stops_the_pipeline_with_its_name(pairs):
+    batches = data.dataset(pairs, 1, size=(8, 8))
     pairs[3].low.write_bytes(pairs[3].low.read_bytes()[:200])
     with pytest.raises(tf.errors.OpError, match=re.escape(str(pairs[3].low))):
-        list(data.dataset(pairs, 1))
+        list(batches)
+
+
+def test_batches_need_one_size(write):
+    images = [write("a.png", 12, 16), write("b.png", 12, 20)]
+    with pytest.raises(ValueError, match="a.png is 16x12 but .*b.png is 20x12: give size= or crop="):
+        data.dataset(images, 2)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
+def test_a_file_that_is_cut_off_is_found_before_training(write, tmp_path, suffix):
+    for folder in ("low", "high"):
+        write(f"{folder}/1{suffix}", 64, 64)
+    path = tmp_path / f"low/1{suffix}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        data.find_pairs(tmp_path / "low", tmp_path / "high")
+
+
+def test_digits_that_are_no_number(write, tmp_path):
+    write("²1.png"), write("x10.png"), write("x2.png")
+    assert [path.stem for path in data.find_images(tmp_path)] == ["x2", "x10", "²1"]
 
 
 @pytest.fixture

@@ -135,9 +135,41 @@ def test_nothing_is_overwritten_unless_asked(folder):
     assert len(report.written) == 3 and read(folder / "out" / "2.png").shape == (12, 16, 3)
 
 
-def test_nothing_to_do_loads_no_network(folder):
+def test_nothing_to_do_loads_no_network(folder, monkeypatch):
     enhance_files([folder / "in"], folder / "out", same)
-    assert len(enhance_files([folder / "in"], folder / "out", "no such network").skipped) == 3
+    monkeypatch.setattr(files, "load", lambda name: pytest.fail("loaded"))
+    assert len(enhance_files([folder / "in"], folder / "out", "zero_dce").skipped) == 3
+    with pytest.raises(ValueError, match="no network is called 'zork'"):
+        enhance_files([folder / "in"], folder / "out", "zork")
+
+
+def test_the_reason_of_what_is_missing(folder):
+    report = enhance_files([folder / "nowhere"], folder / "out", same)
+    assert report.failed == [(folder / "nowhere", "No such file or directory")]
+
+
+def test_any_format_that_pillow_writes_is_a_name(folder):
+    assert enhance_files([folder / "in" / "2.png"], folder / "a.gif", same).written == [folder / "a.gif"]
+    assert (folder / "a.gif").is_file()
+
+
+def test_no_profile_or_resolution_that_does_not_fit(tmp_path):
+    Image.new("LAB", (16, 12), (90, 3, 5)).save(tmp_path / "lab.tif", icc_profile=PROFILE)
+    enhance_file(tmp_path / "lab.tif", tmp_path / "out.tif", same)
+    with Image.open(tmp_path / "out.tif") as output:
+        assert output.mode == "RGB" and "icc_profile" not in output.info
+        assert not {282, 283} & set(output.tag_v2)
+    assert "icc_profile" not in enhance(tmp_path / "lab.tif", same).info
+
+
+def test_exif_of_a_tiff_file_from_python(tmp_path):
+    Image.new("RGB", (16, 12), (90, 60, 30)).save(tmp_path / "a.tif", exif=exif(6).tobytes())
+    result = enhance(tmp_path / "a.tif", same)
+    assert result.size == (12, 16)
+    result.save(tmp_path / "b.jpg", exif=result.info["exif"])
+    with Image.open(tmp_path / "b.jpg") as saved:
+        assert saved.getexif()[MAKER] == "Maker" and ORIENTATION not in saved.getexif()
+        assert saved.getexif().get_ifd(0x8769)[0x829A] == 0.5
 
 
 def test_a_bad_file_does_not_stop_the_others(folder, capsys):

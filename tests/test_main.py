@@ -37,7 +37,7 @@ def test_enhance(pairs, network, capsys):
     assert sorted(os.listdir("out")) == ["1.png", "2.png"]
     assert capsys.readouterr().out == "2 enhanced, 0 there already, 0 failed\n"
     assert main(arguments) == 0
-    assert capsys.readouterr().out == "0 enhanced, 2 there already, 0 failed\n"
+    assert capsys.readouterr().out == "0 enhanced, 2 there already (--force makes them anew), 0 failed\n"
     Path("low/0.png").write_text("no picture")
     assert main([*arguments, "--force"]) == 1
     output = capsys.readouterr()

@@ -154,3 +154,14 @@ def test_keras_metrics_save_with_a_model(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     found = again.evaluate(images, images, verbose=0, return_dict=True)
     assert found == pytest.approx(expected, rel=1e-4) and set(found) == {"loss", "psnr", "ssim"}
+
+
+@pytest.mark.parametrize("measure", [metrics.psnr, metrics.ssim, metrics.match_mean])
+def test_what_is_no_pair_of_images_is_refused(measure):
+    image = np.full((16, 16, 3), 0.5)
+    for other in (image[:1], image[..., :1]):
+        with pytest.raises(ValueError, match="differ in shape"):
+            measure(image, other)
+    for other in ((image * 255).astype("uint16"), (image * 255).astype(int), image * 255, image * np.nan):
+        with pytest.raises(ValueError, match="image to measure"):
+            measure(image, other)

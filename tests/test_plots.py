@@ -246,3 +246,9 @@ def test_a_notebook_shows_a_figure_once_and_small():
     assert set(formats) == {"text/plain", "image/png"}
     assert formats["image/png"].startswith(b"\x89PNG") and len(formats["image/png"]) < 400_000
     assert pyplot.get_fignums() == [] and dict.__getitem__(pyplot.rcParams, "backend") == backend
+
+
+def test_nothing_to_draw():
+    for call in (lambda: plots.curves({}), lambda: plots.per_image({})):
+        with pytest.raises(ValueError, match="there (are 0|is no)"):
+            call()

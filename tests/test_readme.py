@@ -48,7 +48,7 @@ def test_the_commands_run(tmp_path, monkeypatch, write):
         write(name, 40, 48)
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^python -m lle ((?:enhance|compare|evaluate) [^#\n]+)", README, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         assert main(shlex.split(command)) == 0
     assert (tmp_path / "ENHANCED" / "a.png").exists() and (tmp_path / "sheet.png").exists()

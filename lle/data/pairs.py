@@ -62,13 +62,16 @@ def find_pairs(low_dir, high_dir):
     Raises:
         OSError: If a folder does not exist or cannot be read.
         ValueError: If a folder is empty, two pictures of one folder share a stem, a picture has no partner, or another
-            size than its partner, or cannot be opened. The message names the files.
+            size than its partner, or does not decode to the end. The message names the files.
     """
     low, high = _by_stem(low_dir), _by_stem(high_dir)
-    alone = [str(low.get(stem) or high[stem]) for stem in sorted(low.keys() ^ high.keys())]
+    alone = [str(path) for path in sorted((low.get(s) or high[s] for s in low.keys() ^ high.keys()), key=_natural_key)]
     if alone:
         more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
-        raise ValueError(f"no partner for {', '.join(alone[:5])}{more}: a pair is two files with the same stem")
+        raise ValueError(
+            f"no partner for {', '.join(alone[:5])}{more}: a pair is two files with the same stem (upper and lower "
+            f"case differ), one in {low_dir} and one in {high_dir}"
+        )
     pairs = [Pair(low[stem], high[stem]) for stem in low]
     sizes = sizes_of(path for pair in pairs for path in pair)
     for pair, low_size, high_size in zip(pairs, sizes[::2], sizes[1::2], strict=True):
@@ -78,7 +81,8 @@ def find_pairs(low_dir, high_dir):
 
 
 def _natural_key(path):
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
+    parts = re.split(r"([0-9]+)", path.name)  # numbers at the odd places
+    return [int(part) if place % 2 else part.lower() for place, part in enumerate(parts)]
 
 
 def _by_stem(folder):

@@ -26,7 +26,8 @@ def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=Fals
         A `tf.data.Dataset` of float32 batches in [0, 1], `(low, high)` for pairs, each `(batch, height, width, 3)`.
 
     Raises:
-        ValueError: If `items` is empty or a picture is smaller than the crop.
+        ValueError: If `items` is empty, a picture is smaller than the crop, or neither `size` nor `crop` is given and
+            the sizes differ.
     """
     import tensorflow as tf
 
@@ -36,6 +37,8 @@ def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=Fals
     files = [[str(path) for path in item] if paired else [str(item)] for item in items]
     if crop:
         _check_crop(files, size, crop)
+    elif not size:
+        _check_equal(files)
     images = tf.data.Dataset.from_tensor_slices(files).map(_decode, tf.data.AUTOTUNE)
     images = images.cache() if cache else images
     images = images.shuffle(len(files), seed, reshuffle_each_iteration=True) if shuffle else images
@@ -55,6 +58,15 @@ def _check_crop(files, size, crop):
     for path, size in zip(paths, sizes_of(paths), strict=True):
         if min(size) < crop:
             raise ValueError(f"{path} is {size_text(size)}, smaller than the crop of {crop}x{crop}")
+
+
+def _check_equal(files):
+    paths = [path for group in files for path in group]
+    sizes = sizes_of(paths)
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0]:
+            sides = size_text(sizes[0]), size_text(size)
+            raise ValueError(f"{paths[0]} is {sides[0]} but {path} is {sides[1]}: give size= or crop=, to make batches")
 
 
 def _decode(paths):

@@ -1,4 +1,4 @@
-"""Decoding pictures: one, many into an array, or only the size of each."""
+"""Decoding pictures: one, many into an array, or to find out that they decode and how large they are."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +76,7 @@ def load_images(paths, size=None):
 
 
 def sizes_of(paths):
-    """Read the sizes of pictures from their headers, without decoding them.
+    """Read the sizes of pictures, decoding each to its end so that a broken one is found before training begins.
 
     Args:
         paths: The files.
@@ -85,7 +85,7 @@ def sizes_of(paths):
         A list of `(width, height)`, upright (EXIF orientation applied).
 
     Raises:
-        ValueError: If one cannot be opened as a picture.
+        ValueError: If one does not decode as a picture.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(_size, paths))
@@ -99,10 +99,11 @@ def size_text(size):
 def _size(path):
     try:
         with Image.open(path) as image:
+            image.load()
             turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
             return image.size[::-1] if turned else image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be opened as a picture ({error})") from error
+        raise ValueError(f"{path}: does not decode as a picture ({error})") from error
 
 
 def _read_float(path, size):
