@@ -55,7 +55,7 @@ def _add_enhance(commands):
     command = commands.add_parser("enhance", help="enhance pictures, folders of pictures, camera raw")
     command.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER")
     command.add_argument("-o", "--out", required=True, help="output folder, or the output picture for a single one")
-    _add_model(command, None, "zero_dce; sid_unet for camera raw")
+    _add_model(command, None, "zero_dce; camera raw needs one on packed frames")
     command.add_argument(
         "--ratio", type=_ratio,
         help="amplify camera raw by this number, or auto (auto; given, raw files in folders are developed too)",

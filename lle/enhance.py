@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
+RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
 TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
@@ -37,7 +38,8 @@ def load(name_or_path="zero_dce"):
     Returns:
         A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
         have to be multiples of, `card["halo"]` how many pixels around a tile reach into it. For a file of your own
-        whose class has no `card` both are 32. A network on camera raw also has `channels` and `scale` (see `run`).
+        whose class has no `card` both are 32. A network on camera raw also has `channels` and `scale` (see `run`); a
+        file of your own whose network takes 4 channels is taken for one.
 
     Raises:
         ValueError: If there is no such name or file, the hash differs, or the file does not load.
@@ -57,7 +59,9 @@ def load(name_or_path="zero_dce"):
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
         raise ValueError(f"{path}: cannot be loaded ({first_line(error)})") from error
-    model.card = card or getattr(model, "card", CARD)
+    inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
+    is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
+    model.card = card or getattr(model, "card", RAW_CARD if is_raw else CARD)
     return model
 
 

@@ -19,7 +19,6 @@ from lle.data import SUFFIXES
 from lle.enhance import NOT_RGB, TIFF_TEXTS, enhance, exif_without_layout, find, first_line, load, open_picture, run
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
-DEFAULTS = {False: "zero_dce", True: "sid_unet"}  # the network for pictures, and for camera raw
 ORIENTATION, RESOLUTION = 0x0112, 0x011A
 
 
@@ -41,7 +40,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
         sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`. Camera
             raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
-        model: What `lle.enhance` takes; by default `zero_dce`, and `sid_unet` for camera raw.
+        model: What `lle.enhance` takes, by default `zero_dce`; camera raw needs a network on packed frames.
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
 
@@ -59,11 +58,13 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
         _temporary(target).unlink(missing_ok=True)  # of a run that was killed
     report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
-    models = {is_raw: model or DEFAULTS[is_raw] for is_raw in {_is_raw(source) for source in todo.values()}}
-    models = {kind: load(name) if isinstance(name, (str, Path)) else name for kind, name in models.items()}
+    if model is None and not all(_is_raw(source) for source in todo.values()):
+        model = load("zero_dce")
+    elif todo and isinstance(model, (str, Path)):
+        model = load(model)
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
-            enhance_file(source, target, models[_is_raw(source)], ratio or "auto")
+            enhance_file(source, target, model, ratio or "auto")
             report.written.append(target)
         except Exception as error:  # one bad picture must not cost the others
             report.failed.append((source, _reason(error, source)))
@@ -82,7 +83,7 @@ def enhance_file(source, target, model=None, ratio="auto"):
         source: A file that Pillow can decode, or camera raw (see `enhance_raw`).
         target: Where the result goes; missing folders are made, a file that is there is replaced. The suffix says the
             format.
-        model: What `lle.enhance` takes; by default `zero_dce`, and `sid_unet` for camera raw.
+        model: What `lle.enhance` takes, by default `zero_dce`; camera raw needs a network on packed frames.
         ratio: Of camera raw, see `enhance_raw`.
 
     Raises:
@@ -91,12 +92,12 @@ def enhance_file(source, target, model=None, ratio="auto"):
     """
     if not Path(source).exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
-    target, model = Path(target), model or DEFAULTS[_is_raw(source)]
+    target, model = Path(target), model or "zero_dce"
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
         raise ValueError(f"{target}: no format that Pillow writes")
     if _is_raw(source):
-        result, metadata = enhance_raw(source, ratio, model), {}
+        result, metadata = enhance_raw(source, model, ratio), {}
     else:
         pixels, metadata = _read(source)
         if form == "JPEG" and _has_alpha(pixels):
@@ -106,16 +107,16 @@ def enhance_file(source, target, model=None, ratio="auto"):
         _write(temporary, form, result, metadata)
 
 
-def enhance_raw(path, ratio="auto", model="sid_unet"):
-    """Develop a camera raw file with a network.
+def enhance_raw(path, model, ratio="auto"):
+    """Develop a camera raw file with a network on packed frames, such as `notebooks/04_raw_unet_family.ipynb` trains.
 
-    The network learnt the colours of one camera: those of another come out as well as they resemble it.
+    A network learns the colours of its camera: those of another come out as well as they resemble it.
 
     Args:
         path: A Bayer raw file that LibRaw knows (see `lle.raw.read_raw`).
+        model: Such a network, or a name or path as `lle.load` takes it.
         ratio: By how much the frame is to be amplified: a positive number, such as the ratio of a good exposure to this
             one; or `"auto"` (see `lle.raw.estimate_ratio`).
-        model: A name or path as `lle.load` takes it, or a network on packed frames.
 
     Returns:
         The upright picture, uint16, `(height, width, 3)`, sRGB.
@@ -130,7 +131,7 @@ def enhance_raw(path, ratio="auto", model="sid_unet"):
         raise ValueError(f"ratio must be a positive number or 'auto', got {ratio!r}")
     model = load(model) if isinstance(model, (str, Path)) else model
     if getattr(model, "card", {}).get("channels") != 4:
-        raise ValueError("this network takes pictures, no camera raw")
+        raise ValueError("camera raw needs a network on packed frames (--model), this one takes pictures")
     frame = raw.read_raw(path)
     ratio = raw.estimate_ratio(frame) if ratio == "auto" else ratio
     picture = run(model, raw.amplify(frame, ratio))

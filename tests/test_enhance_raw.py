@@ -6,6 +6,7 @@ from PIL import Image
 from write_dng import noise, write_dng
 
 from lle import raw
+from lle.__main__ import main
 from lle.degrade import raw_pair
 from lle.enhance import enhance, run
 from lle.files import enhance_file, enhance_files, enhance_raw
@@ -25,12 +26,12 @@ def test_the_picture_is_amplified_and_upright(tmp_path):
     upright = write_dng(tmp_path / "a.dng", noise(24, 36))
     frame = raw.read_raw(upright)
     expected = np.rint(np.minimum(frame[..., :3] * np.float32(1.5), 1) * 65535).repeat(2, 0).repeat(2, 1)
-    picture = enhance_raw(upright, 1.5, Doubled())
+    picture = enhance_raw(upright, Doubled(), 1.5)
     assert picture.dtype == np.uint16
     np.testing.assert_array_equal(picture, expected)
     for orientation, turns in ((3, 2), (6, 3), (8, 1)):
         path = write_dng(tmp_path / f"{orientation}.dng", noise(24, 36), tags=[(274, "H", 1, orientation, True)])
-        np.testing.assert_array_equal(enhance_raw(path, 1.5, Doubled()), np.rot90(expected, turns))
+        np.testing.assert_array_equal(enhance_raw(path, Doubled(), 1.5), np.rot90(expected, turns))
 
 
 def test_tiles_of_a_raw_network_show_no_seam():
@@ -71,12 +72,22 @@ def test_files_and_folders(tmp_path):
     assert [path.name for path in named.written] == ["one.tif"]
 
 
+def test_a_network_of_one_s_own(tmp_path, capsys):
+    sid_unet(2, 2).save(tmp_path / "mine.keras")
+    write_dng(tmp_path / "photo.dng", noise())
+    arguments = ["enhance", str(tmp_path / "photo.dng"), "-o", str(tmp_path / "photo.png"), "--ratio", "auto"]
+    assert main([*arguments, "--model", str(tmp_path / "mine.keras")]) == 0
+    assert Image.open(tmp_path / "photo.png").size == (32, 24)
+    assert main([*arguments, "--force"]) == 1
+    assert "camera raw needs a network on packed frames (--model)" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     path = write_dng(tmp_path / "a.dng", noise())
     for ratio in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="ratio must be"):
-            enhance_raw(path, ratio, Doubled())
+            enhance_raw(path, Doubled(), ratio)
     with pytest.raises(ValueError, match="takes pictures"):
-        enhance_raw(path, 2, "zero_dce")
+        enhance_raw(path, "zero_dce")
     with pytest.raises(ValueError, match="camera raw"):
         enhance(np.zeros((8, 8, 3), "uint8"), sid_unet(2, 2))

@@ -126,10 +126,8 @@ def test_another_backend(model, backend, tmp_path):
 import keras, numpy
 import lle.models
 model = keras.saving.load_model("a.keras", safe_mode=True)
-model.compile(keras.optimizers.Adam(1e-3), "mae", run_eagerly=True)
 picture = numpy.load("picture.npy")
 numpy.save("there.npy", model.predict(picture, verbose=0))
-assert numpy.isfinite(model.train_on_batch([picture, numpy.float32([[0.5], [-1]])], picture))
 """
     environment = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
