@@ -55,10 +55,11 @@ def _add_enhance(commands):
     command = commands.add_parser("enhance", help="enhance pictures, folders of pictures, camera raw")
     command.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER")
     command.add_argument("-o", "--out", required=True, help="output folder, or the output picture for a single one")
-    _add_model(command, None, "zero_dce; camera raw needs one on packed frames")
+    _add_model(command)
     command.add_argument(
         "--ratio", type=_ratio,
-        help="amplify camera raw by this number, or auto (auto; given, raw files in folders are developed too)",
+        help="amplify camera raw, for which --model must be made, by this number or auto (auto; given, raw files "
+        "inside folders are developed too)",
     )  # fmt: skip
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
@@ -91,8 +92,8 @@ def _add_compare(commands):
     command.set_defaults(run=_compare)
 
 
-def _add_model(command, default="zero_dce", shown="zero_dce"):
-    command.add_argument("--model", default=default, help=f"name of a network or path of a .keras file ({shown})")
+def _add_model(command):
+    command.add_argument("--model", default="zero_dce", help="name of a network or path of a .keras file (zero_dce)")
 
 
 def _ratio(text):
@@ -109,8 +110,7 @@ def _enhance(options):
 
     report = enhance_files(options.sources, options.out, options.model, options.force, options.ratio)
     again = " (--force makes them anew)" if report.skipped else ""
-    counts = len(report.written), len(report.skipped), len(report.failed)
-    print("{} enhanced, {} there already{}, {} failed".format(*counts[:2], again, counts[2]))
+    print(f"{len(report.written)} enhanced, {len(report.skipped)} there already{again}, {len(report.failed)} failed")
     return int(bool(report.failed))
 
 

@@ -30,7 +30,7 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
+def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -40,7 +40,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
         sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`. Camera
             raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
-        model: What `lle.enhance` takes, by default `zero_dce`; camera raw needs a network on packed frames.
+        model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
 
@@ -58,9 +58,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
         _temporary(target).unlink(missing_ok=True)  # of a run that was killed
     report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
-    if model is None and not all(_is_raw(source) for source in todo.values()):
-        model = load("zero_dce")
-    elif todo and isinstance(model, (str, Path)):
+    if todo and isinstance(model, (str, Path)):
         model = load(model)
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
@@ -72,7 +70,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None):
     return report
 
 
-def enhance_file(source, target, model=None, ratio="auto"):
+def enhance_file(source, target, model="zero_dce", ratio="auto"):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
@@ -83,7 +81,7 @@ def enhance_file(source, target, model=None, ratio="auto"):
         source: A file that Pillow can decode, or camera raw (see `enhance_raw`).
         target: Where the result goes; missing folders are made, a file that is there is replaced. The suffix says the
             format.
-        model: What `lle.enhance` takes, by default `zero_dce`; camera raw needs a network on packed frames.
+        model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         ratio: Of camera raw, see `enhance_raw`.
 
     Raises:
@@ -92,7 +90,7 @@ def enhance_file(source, target, model=None, ratio="auto"):
     """
     if not Path(source).exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
-    target, model = Path(target), model or "zero_dce"
+    target = Path(target)
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
         raise ValueError(f"{target}: no format that Pillow writes")
