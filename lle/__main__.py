@@ -61,6 +61,11 @@ def _add_enhance(commands):
         help="amplify camera raw, for which --model must be made, by this number or auto (auto; given, raw files "
         "inside folders are developed too)",
     )  # fmt: skip
+    command.add_argument(
+        "--brightness", type=float,
+        help="the mean grey value that each result should have, between 0 (black) and 1 (white), for a network that "
+        "can be told",
+    )  # fmt: skip
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
 
@@ -108,7 +113,9 @@ def _ratio(text):
 def _enhance(options):
     from lle.files import enhance_files
 
-    report = enhance_files(options.sources, options.out, options.model, options.force, options.ratio)
+    report = enhance_files(
+        options.sources, options.out, options.model, options.force, options.ratio, options.brightness
+    )
     again = " (--force makes them anew)" if report.skipped else ""
     print(f"{len(report.written)} enhanced, {len(report.skipped)} there already{again}, {len(report.failed)} failed")
     return int(bool(report.failed))

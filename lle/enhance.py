@@ -65,7 +65,7 @@ def load(name_or_path="zero_dce"):
     return model
 
 
-def run(model, image, tile=TILE):
+def run(model, image, tile=TILE, brightness=None):
     """Enhance one image of any size with a network.
 
     The image is continued by reflection up to a multiple of the network's stride. A large one is cut into equal tiles
@@ -78,12 +78,15 @@ def run(model, image, tile=TILE):
         image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
             the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
         tile: Side of a tile in pixels of the output, without its context. Memory grows with its square.
+        brightness: The mean grey value that the result should have, between 0 and 1, if the network has a say in it
+            (`lle.models.Dawn`); `None` leaves it to the network.
 
     Returns:
         (height, width, 3), times the scale, RGB, float32, clipped to [0, 1].
 
     Raises:
-        ValueError: If the image is of another shape or kind, or image or result hold values that are not numbers.
+        ValueError: If the image is of another shape or kind, image or result hold values that are not numbers, or the
+            network's brightness cannot be set, or not to this.
     """
     image = np.asarray(image)
     channels, scale = _channels_and_scale(model)
@@ -92,12 +95,12 @@ def run(model, image, tile=TILE):
     _check(image)
     height, width = image.shape[:2]
     output = np.empty((height * scale, width * scale, 3), "float32")
-    for rows, columns, part in _enhanced_tiles(model, image, tile=tile):
+    for rows, columns, part in _enhanced_tiles(model, image, tile=tile, brightness=brightness):
         output[rows, columns] = part
     return output
 
 
-def enhance(image, model="zero_dce"):
+def enhance(image, model="zero_dce", brightness=None):
     """Enhance a photograph; what comes back is of the kind that was given.
 
     The network works on sRGB values. A picture with another colour profile is enhanced as it is, in its own values,
@@ -115,29 +118,33 @@ def enhance(image, model="zero_dce"):
 
             Grey goes through the network as RGB and comes back as its BT.601 luma. Alpha is passed through.
         model: A name or path as `load` takes it (loaded once), or a model or function as `run` takes it.
+        brightness: See `run`.
 
     Returns:
         The enhanced image.
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If the image or the model is none of these; the message names the file.
+        ValueError: If the image or the model is none of these, or the brightness cannot be set, or not to this; the
+            message names the file.
     """
     model = _loaded(model) if isinstance(model, (str, Path)) else model
     if isinstance(image, (str, Path)):
         with open_picture(image) as picture:
             try:
-                return _enhance_picture(picture, model)
+                return _enhance_picture(picture, model, brightness)
             except ValueError as error:
                 raise ValueError(f"{image}: {error}") from error
     if isinstance(image, Image.Image):
-        return _enhance_picture(image, model)
+        return _enhance_picture(image, model, brightness)
     if not isinstance(image, np.ndarray):
         from keras import ops
 
         if ops.is_tensor(image):
-            return ops.convert_to_tensor(_enhance_array(ops.convert_to_numpy(image), model), dtype=image.dtype)
-    return _enhance_array(np.asarray(image), model)
+            return ops.convert_to_tensor(
+                _enhance_array(ops.convert_to_numpy(image), model, brightness), dtype=image.dtype
+            )
+    return _enhance_array(np.asarray(image), model, brightness)
 
 
 def open_picture(path):
@@ -245,7 +252,7 @@ def _channels_and_scale(model):
     return card.get("channels", 3), card.get("scale", 1)
 
 
-def _enhanced_tiles(model, image, peak=1, tile=TILE):
+def _enhanced_tiles(model, image, peak=1, tile=TILE, brightness=None):
     """Yield the rows and columns of the output and its pixels, float32 in [0, 1], of one tile after the other.
 
     Integers up to `peak` become float tile by tile: a large picture is never held as float as a whole.
@@ -258,15 +265,27 @@ def _enhanced_tiles(model, image, peak=1, tile=TILE):
     tile = _round_up(tile // scale if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
+    enhance_tile = _for_tiles(model, image, peak, brightness)
+    size = image.shape
     for top, bottom, rows in _cuts(height, tile, halo, stride):
         for left, right, columns in _cuts(width, tile, halo, stride):
             batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
-            part = _as_numpy(model.predict_on_batch(batch) if is_network else model(batch))
+            shares = (top / size[0], bottom / size[0]), (left / size[1], right / size[1])
+            part = _as_numpy(enhance_tile(batch, *shares))
             expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
             if part.shape != expected or not np.isfinite(part).all():
                 raise ValueError(f"the model made {part.shape} of {batch.shape}, or values that are not numbers")
             inner = _scaled(rows, scale, top), _scaled(columns, scale, left)
             yield _scaled(rows, scale), _scaled(columns, scale), np.clip(part[0][inner], 0, 1).astype("float32")
+
+
+def _for_tiles(model, image, peak, brightness):
+    """What enhances a tile of this image, given where in it the tile begins and ends."""
+    if hasattr(model, "prepare"):  # a network that looks at the whole first
+        return model.prepare(image, peak, brightness)
+    if brightness is not None:
+        raise ValueError("the brightness of this network's results cannot be set")
+    return lambda tile, rows, columns: getattr(model, "predict_on_batch", model)(tile)
 
 
 def _cuts(size, tile, halo, stride):
@@ -302,11 +321,11 @@ def _as_numpy(tensor):
     return ops.convert_to_numpy(tensor)
 
 
-def _enhance_array(array, model):
+def _enhance_array(array, model, brightness=None):
     if array.ndim == 2:
-        return _enhance_array(array[..., None], model)[..., 0]
+        return _enhance_array(array[..., None], model, brightness)[..., 0]
     if array.ndim == 4 and len(array):
-        return np.stack([_enhance_array(image, model) for image in array])
+        return np.stack([_enhance_array(image, model, brightness) for image in array])
     if array.ndim != 3 or not 1 <= array.shape[-1] <= 4 or array.dtype.name not in PEAKS:
         raise ValueError(
             f"expected (height, width), also with 1 to 4 channels or as a batch, of uint8, uint16 or float, "
@@ -318,16 +337,16 @@ def _enhance_array(array, model):
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha
-    for rows, columns, part in _enhanced_tiles(model, color, peak):
+    for rows, columns, part in _enhanced_tiles(model, color, peak, brightness=brightness):
         part = np.clip(part @ GREY, 0, 1) if is_grey else part
         output[rows, columns, : part.shape[-1]] = np.rint(part * peak) if peak > 1 else part
     return output
 
 
-def _enhance_picture(picture, model):
+def _enhance_picture(picture, model, brightness):
     upright = ImageOps.exif_transpose(picture)
     plain = _plain(upright)
-    result = Image.fromarray(_enhance_array(np.asarray(plain), model))
+    result = Image.fromarray(_enhance_array(np.asarray(plain), model, brightness))
     result.info = plain.info.copy()
     if picture.format == "TIFF":  # of which Pillow keeps EXIF elsewhere
         result.info["exif"] = exif_without_layout(picture.getexif()).tobytes()

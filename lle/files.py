@@ -30,7 +30,7 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None):
+def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, brightness=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -43,6 +43,7 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None):
         model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
+        brightness: Of other pictures, see `lle.enhance`.
 
     Returns:
         A `Report`.
@@ -62,7 +63,7 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None):
         model = load(model)
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
-            enhance_file(source, target, model, ratio or "auto")
+            enhance_file(source, target, model, ratio or "auto", brightness)
             report.written.append(target)
         except Exception as error:  # one bad picture must not cost the others
             report.failed.append((source, _reason(error, source)))
@@ -70,7 +71,7 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None):
     return report
 
 
-def enhance_file(source, target, model="zero_dce", ratio="auto"):
+def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
@@ -83,6 +84,7 @@ def enhance_file(source, target, model="zero_dce", ratio="auto"):
             format.
         model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         ratio: Of camera raw, see `enhance_raw`.
+        brightness: Of other pictures, see `lle.enhance`.
 
     Raises:
         OSError: If a file cannot be read or written.
@@ -95,12 +97,14 @@ def enhance_file(source, target, model="zero_dce", ratio="auto"):
     if form not in Image.SAVE:
         raise ValueError(f"{target}: no format that Pillow writes")
     if _is_raw(source):
+        if brightness is not None:
+            raise ValueError("the brightness of camera raw is set by the ratio")
         result, metadata = enhance_raw(source, model, ratio), {}
     else:
         pixels, metadata = _read(source)
         if form == "JPEG" and _has_alpha(pixels):
             raise ValueError(f"{target}: JPEG has no transparency, which {source} has: choose .png")
-        result = enhance(pixels, model)
+        result = enhance(pixels, model, brightness)
     with replacing(target) as temporary:
         _write(temporary, form, result, metadata)
 

@@ -17,6 +17,8 @@ from PIL import Image, ImageCms
 
 import lle
 from lle.enhance import enhance, load, run
+from lle.files import enhance_files
+from lle.models.dawn import Dawn
 from lle.models.zero_dce import ZeroDCE
 
 module = importlib.import_module("lle.enhance")  # `import lle.enhance as module` would give the function
@@ -351,3 +353,39 @@ def test_another_backend(weights):
         assert type(output) is type(tensor) and not getattr(output, "requires_grad", False)  # as PyTorch has it
     """
     python(code, weights / "tiny.keras", KERAS_BACKEND="jax")
+
+
+# networks that look at the whole picture first
+
+
+@pytest.fixture(scope="module")
+def dawn():
+    keras.utils.set_random_seed(0)
+    model = Dawn((4, 6, 8), hints=2, exposure_width=4)
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def test_a_look_at_the_whole_leaves_no_seam(dawn):
+    image = picture(300, 420)
+    whole, cut = run(dawn, image), run(dawn, image, tile=64)
+    np.testing.assert_allclose(cut, whole, atol=1e-4)
+    assert np.abs(whole - run(dawn, image, brightness=0.9)).max() > 1e-3
+
+
+def test_brightness_reaches_the_network_in_every_kind_of_picture(dawn, tmp_path):
+    image = picture(24, 40, "uint8")
+    expected = np.rint(255 * run(dawn, image.astype("float32") / 255, brightness=0.7)).astype("uint8")
+    for kind in (image, Image.fromarray(image), keras.ops.convert_to_tensor(image), image[None]):
+        found = np.squeeze(np.asarray(enhance(kind, dawn, brightness=0.7)))
+        np.testing.assert_allclose(found.astype(int), expected, atol=1)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    enhance_files([tmp_path / "a.png"], tmp_path / "b.png", dawn, brightness=0.7)
+    np.testing.assert_allclose(np.asarray(Image.open(tmp_path / "b.png")).astype(int), expected, atol=1)
+
+
+def test_a_network_that_has_no_say_in_the_brightness_refuses_it(model):
+    for network in (model, half):
+        with pytest.raises(ValueError, match="brightness of this network's results cannot be set"):
+            enhance(picture(8, 8), network, brightness=0.5)

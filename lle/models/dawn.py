@@ -66,6 +66,9 @@ class Dawn(keras.Model):
         self.built = True  # both parts were
 
     def call(self, inputs, training=None):
+        if isinstance(inputs, (list, tuple)) and len(inputs) == 4:  # a tile, see `prepare`
+            image, grid, rows, columns = inputs
+            return self.enhance(image, grid, rows[0], columns[0])
         image, asked = inputs if isinstance(inputs, (list, tuple)) else (inputs, None)
         asked = -ops.ones((ops.shape(image)[0], 1)) if asked is None else asked
         grid, guess = self.read(thumbnail(image), asked)
@@ -76,9 +79,7 @@ class Dawn(keras.Model):
 
     def read(self, small, asked):
         """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
-        small = ops.convert_to_tensor(small)
-        seen = ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
-        return self.exposure([seen, ops.convert_to_tensor(asked)])
+        return self.exposure([_beside_logarithm(small), ops.convert_to_tensor(asked)])
 
     def enhance(self, image, grid, rows=(0.0, 1.0), columns=(0.0, 1.0)):
         """Enhance a part of a picture, which begins and ends at these shares of its height and width."""
@@ -92,20 +93,32 @@ class Dawn(keras.Model):
         factor, summand = ops.split(maps, 2, axis=-1)
         return self.unpack(curved * (1 + factor) + summand)
 
-    def prepare(self, small, brightness=None):
+    def prepare(self, image, peak=1, brightness=None):
         """Look at a whole picture once, to enhance it tile by tile.
 
         Args:
-            small: The picture averaged to `(128, 128, 3)`, float in [0, 1].
-            brightness: The mean grey value that the result should have, in [0, 1], or `None` for the network's guess.
+            image: `(height, width, 3)`, a NumPy array of any type.
+            peak: The value of white in it.
+            brightness: The mean grey value that the result should have, between 0 and 1, or `None` for the network's
+                guess.
 
         Returns:
-            A function of a batch of one tile and of the shares of the picture's height and width where it begins and
-            ends, two pairs of numbers; it returns the enhanced tile.
+            A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
+            where it begins and ends, two pairs of numbers; it returns the enhanced tile.
+
+        Raises:
+            ValueError: If the brightness is not between 0 and 1.
         """
-        asked = np.array([[-1 if brightness is None else brightness]], "float32")
-        grid, _ = self.read(np.asarray(small, "float32")[None], asked)
-        return lambda tile, rows, columns: self.enhance(tile, grid, rows, columns)
+        if brightness is not None and not 0 < brightness < 1:
+            raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
+        asked = np.float32([[-1 if brightness is None else brightness]])
+        seen = _beside_logarithm(shrink(image)[None] / np.float32(peak))
+        grid, _ = self.exposure.predict_on_batch([ops.convert_to_numpy(seen), asked])
+
+        def enhance_tile(tile, rows, columns):
+            return self.predict_on_batch([tile, grid, np.float32([rows]), np.float32([columns])])
+
+        return enhance_tile
 
     def get_config(self):
         return {**super().get_config(), **self.options}
@@ -195,6 +208,20 @@ def thumbnail(image):
     return ops.einsum("yh,bhwc,xw->byxc", rows, image, columns)
 
 
+def shrink(image):
+    """What `thumbnail` does, for one large picture of any NumPy type: `(height, width, 3)` to `(128, 128, 3)`, float32.
+
+    Only the rows of one place of the thumbnail at a time become float.
+    """
+    rows, columns = (ops.convert_to_numpy(_averaging(side)) for side in image.shape[:2])
+    small = np.empty((THUMBNAIL, THUMBNAIL, 3), "float32")
+    for place, weights in enumerate(rows):
+        inside = np.flatnonzero(weights)
+        strip = image[inside[0] : inside[-1] + 1].astype("float32")
+        small[place] = columns @ np.tensordot(weights[inside[0] : inside[-1] + 1], strip, 1)
+    return small
+
+
 def space_to_depth(image):
     """Put 2x2 pixels into the channels, in `DepthToSpace`'s order: `(batch, 2h, 2w, c)` to `(batch, h, w, 4c)`."""
     batch, height, width, channels = ops.shape(image)
@@ -209,10 +236,15 @@ def interpolation(part, pixels):
         part: Where it begins and ends, as shares of the whole axis; may reach beyond 0 and 1.
         pixels: An int or a scalar tensor.
     """
-    begin, end = part
+    begin, end = part[0], part[1]
     centres = (ops.cast(ops.arange(pixels), "float32") + 0.5) / ops.cast(pixels, "float32")
     places = ops.clip((begin + centres * (end - begin)) * CELLS - 0.5, 0, CELLS - 1)
     return ops.maximum(1 - ops.abs(places[:, None] - ops.arange(CELLS, dtype="float32")), 0)
+
+
+def _beside_logarithm(small):
+    small = ops.convert_to_tensor(small)
+    return ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
 
 
 def _averaging(pixels):
