@@ -1,37 +1,45 @@
 """Training pairs drawn from several sources: real pairs, exposure sequences, photographs made dark.
 
-A source is a function of a `numpy.random.Generator`, the side of the crop and whether the brightness of the result is
-told to the network; it returns a dark and a well-lit crop, `(crop, crop, 3)`, uint8 or float in [0, 1].
+A source is a function of a `numpy.random.Generator`, the smallest side that is of use and whether the brightness of the
+result is told to the network; it returns a dark and a well-lit view of one scene, `(height, width, 3)`, uint8 or float
+in [0, 1].
 """
 
 import math
 
+import cv2
 import keras
 import numpy as np
 
 from lle.degrade import darken
+from lle.models.dawn import THUMBNAIL
 
 GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
 WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness
 USABLE = (50, 200)  # and where it is told
+VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
 
 
 class Mixture(keras.utils.PyDataset):
-    """Batches `((low, brightness), high)` for `lle.models.Dawn`, whose content depends on the seed and epoch alone.
+    """Batches for `lle.models.Dawn`, whose content depends on the seed and epoch alone.
+
+    Of each picture a part is taken for the whole (60 to 100 % of its sides), flipped and turned by quarters. The
+    network gets its thumbnail and a crop of it, at full size.
 
     Args:
         sources: A dictionary from names to sources (see the module).
         shares: A dictionary from the same names to their shares, which add up to 1.
         steps: Batches in an epoch.
         batch_size: Pictures in a batch.
-        crop: Side in pixels of the square crops.
+        crop: Side in pixels of the square crops; or `None` for the whole, reduced to the size of the thumbnail, which
+            teaches the exposure in less time.
         told: The probability that the network is told the brightness of the result; else it gets -1.
         seed: An int.
         **kwargs: Passed to `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
-        ValueError: If names or shares do not fit.
+        ValueError: If names or shares do not fit; from a batch, if a picture is smaller than a crop.
 
     Example:
 
@@ -53,9 +61,10 @@ class Mixture(keras.utils.PyDataset):
         return self.steps
 
     def __getitem__(self, index):
+        """Batch number `index` of this epoch: what `Dawn` takes of parts of pictures, and the well-lit parts."""
         items = [self._draw(np.random.default_rng((self.seed, self.epoch, index, i))) for i in range(self.batch_size)]
-        low, brightness, high = (np.stack(part) for part in zip(*items, strict=True))
-        return (low, brightness), high
+        *inputs, high = (np.stack(part) for part in zip(*items, strict=True))
+        return tuple(inputs), high
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -64,11 +73,18 @@ class Mixture(keras.utils.PyDataset):
         names = list(self.shares)
         source = self.sources[names[random.choice(len(names), p=[self.shares[name] for name in names])]]
         is_told = random.random() < self.told
-        low, high = source(random, self.crop, is_told)
+        low, high = source(random, self.crop or THUMBNAIL, is_told)
         flip, turns = random.integers(2), random.integers(4)
         low, high = (_to_float(np.rot90(part[:, ::-1] if flip else part, turns)) for part in (low, high))
         brightness = np.float32([(high @ GREY).mean() if is_told else -1])
-        return low, brightness, high
+        small = _reduce(low)
+        if not self.crop:
+            return small, brightness, small, np.float32([0, 1]), np.float32([0, 1]), _reduce(high)
+        sides = np.array(low.shape[:2])
+        begin = random.integers(sides - self.crop + 1)
+        rows, columns = (np.stack([begin, begin + self.crop], 1) / sides[:, None]).astype("float32")
+        low, high = (part[begin[0] :, begin[1] :][: self.crop, : self.crop] for part in (low, high))
+        return low, brightness, small, rows, columns, high
 
 
 def paired(low, high):
@@ -79,9 +95,9 @@ def paired(low, high):
         high: List of their references.
     """
 
-    def draw(random, crop, is_told):
+    def draw(random, least, is_told):
         i = random.integers(len(low))
-        return _cut(random, crop, low[i], high[i])
+        return _cut(random, least, low[i], high[i])
 
     return draw
 
@@ -107,11 +123,11 @@ def exposures(sequences):
     if not scenes:
         raise ValueError("no sequence holds a well-lit frame and a darker one")
 
-    def draw(random, crop, is_told):
+    def draw(random, least, is_told):
         frames, means, bright = scenes[random.integers(len(scenes))]
         high = random.choice(bright[is_told])
         low = random.choice(np.flatnonzero(means <= DARKER * means[high]))
-        return _cut(random, crop, frames[low], frames[high])
+        return _cut(random, least, frames[low], frames[high])
 
     return draw
 
@@ -125,8 +141,8 @@ def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
         shot: Range of the shot noise, likewise.
     """
 
-    def draw(random, crop, is_told):
-        (high,) = _cut(random, crop, photographs[random.integers(len(photographs))])
+    def draw(random, least, is_told):
+        (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
         light, noise, red, blue = (
             math.exp(random.uniform(*np.log(limits))) for limits in (exposure, shot, (0.8, 1.25), (0.8, 1.25))
         )
@@ -142,8 +158,8 @@ def unchanged(photographs):
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
     """
 
-    def draw(random, crop, is_told):
-        (high,) = _cut(random, crop, photographs[random.integers(len(photographs))])
+    def draw(random, least, is_told):
+        (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
         return high, high
 
     return draw
@@ -154,10 +170,18 @@ def _is_bright(i, means, is_told):
     return lowest <= means[i] <= highest and means.min() <= DARKER * means[i]
 
 
-def _cut(random, crop, *images):
-    height, width = images[0].shape[:2]
-    top, left = random.integers((height - crop + 1, width - crop + 1))
-    return [image[top : top + crop, left : left + crop] for image in images]
+def _cut(random, least, *images):
+    """The same part of each, which stands for a whole picture."""
+    whole = np.array(images[0].shape[:2])
+    if whole.min() < least:
+        raise ValueError(f"a picture of {whole[0]} x {whole[1]} pixels is smaller than the crops, {least}")
+    sides = np.maximum(np.rint(whole * random.uniform(VIEW, 1)).astype(int), least)
+    top, left = random.integers(whole - sides + 1)
+    return [image[top : top + sides[0], left : left + sides[1]] for image in images]
+
+
+def _reduce(image):
+    return cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
 def _to_float(image):

@@ -23,7 +23,7 @@ def test_pairs_get_the_same_window_flip_and_turn():
     batches = Mixture({"pairs": source}, {"pairs": 1.0}, steps=3, batch_size=4, crop=16)
     seen = set()
     for index in range(3):
-        (low, _), high = batches[index]
+        (low, *_), high = batches[index]
         assert low.shape == high.shape == (4, 16, 16, 3) and low.dtype == high.dtype == np.float32
         np.testing.assert_array_equal(low, high)
         seen |= {image.tobytes() for image in low}
@@ -45,14 +45,35 @@ def test_content_depends_on_seed_and_epoch_alone():
     assert not np.array_equal(build()[0][1], build(1)[0][1])
 
 
-def test_brightness_is_that_of_the_result_or_unknown():
-    batches = Mixture({"same": unchanged([picture(100), picture(150)])}, {"same": 1.0}, 1, batch_size=40, crop=8)
-    (low, brightness), high = batches[0]
+def test_brightness_is_that_of_the_whole_result_or_unknown():
+    pictures = [picture(100, 150, 200), picture(150, 150, 200)]
+    batches = Mixture({"same": unchanged(pictures)}, {"same": 1.0}, 1, batch_size=40, crop=None)
+    (low, brightness, small, rows, columns), high = batches[0]
+    assert low.shape == high.shape == (40, 128, 128, 3)
     np.testing.assert_array_equal(low, high)
+    np.testing.assert_array_equal(low, small)
+    assert np.all(rows == [0, 1]) and np.all(columns == [0, 1])
     means = high @ np.float32([0.299, 0.587, 0.114])
     is_told = brightness[:, 0] >= 0
     assert 8 < is_told.sum() < 32 and np.all(brightness[~is_told] == -1)
-    np.testing.assert_allclose(brightness[is_told, 0], means.mean((1, 2))[is_told], atol=1e-5)
+    np.testing.assert_allclose(brightness[is_told, 0], means.mean((1, 2))[is_told], atol=1e-3)
+
+
+def test_crops_lie_where_they_are_said_to_lie():
+    rows, columns = np.mgrid[:300, :400]
+    slope = np.stack([rows / 300, columns / 400, 0 * rows], axis=-1).astype("float32")
+    batches = Mixture({"slope": paired([slope], [slope])}, {"slope": 1.0}, 1, batch_size=12, crop=64)
+    (low, _, small, rows, columns), _ = batches[0]
+    for crop, whole, (top, bottom), (left, right) in zip(low, small, rows, columns, strict=True):
+        places = (np.rint(128 * share).astype(int) for share in (top, bottom, left, right))
+        top, bottom, left, right = places
+        np.testing.assert_allclose(whole[top:bottom, left:right].mean((0, 1)), crop.mean((0, 1)), atol=0.01)
+    assert np.all((rows[:, 1] - rows[:, 0] > 0.1) & (rows[:, 1] - rows[:, 0] < 0.4))
+
+
+def test_a_picture_smaller_than_the_crops():
+    with pytest.raises(ValueError, match="40 x 48 pixels is smaller than the crops, 64"):
+        Mixture({"same": unchanged([picture(100)])}, {"same": 1.0}, 1, crop=64)[0]
 
 
 def test_shares():

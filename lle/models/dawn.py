@@ -29,7 +29,8 @@ class Dawn(keras.Model):
     each value a factor and a summand close to 1 and 0: `output = curved * factor + summand`. With new weights it leaves
     the curved picture as it is.
 
-    Where a picture is cut into tiles, the thumbnail is that of the whole (`prepare`), so that no seam can show.
+    Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show, and the
+    exposure is learnt from whole pictures though the batches hold crops.
 
     Args:
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
@@ -39,8 +40,15 @@ class Dawn(keras.Model):
 
     Call arguments:
         inputs: The dark pictures, `(batch, height, width, 3)` in [0, 1], sides multiples of the card's stride. Or a
-            pair of these and the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1
-            where the network is to guess it. In training the guess learns from the brightness that is given.
+            tuple of these and
+
+            - the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1 where the
+              network is to guess it;
+
+            and, if each is a part of a larger picture, whose brightness is meant then,
+
+            - that picture's thumbnail, `(batch, 128, 128, 3)`;
+            - where the part begins and ends, as shares of its height, `(batch, 2)`, and of its width, `(batch, 2)`.
 
     Returns:
         Pictures of the same shape, float32; they may leave [0, 1].
@@ -50,7 +58,7 @@ class Dawn(keras.Model):
     ```python
     model = Dawn()
     model.compile(keras.optimizers.AdamW(1e-3), losses.charbonnier)
-    model.fit([low, brightness], high)  # brightness: that of `high`, or -1
+    model.fit((low, brightness), high)  # brightness: that of `high`, or -1
     bright = model.predict(low)
     ```
     """
@@ -65,28 +73,27 @@ class Dawn(keras.Model):
         self.card = {"stride": stride, "halo": 8 * stride}
         self.built = True  # both parts were
 
-    def call(self, inputs, training=None):
-        if isinstance(inputs, (list, tuple)) and len(inputs) == 4:  # a tile, see `prepare`
-            image, grid, rows, columns = inputs
-            return self.enhance(image, grid, rows[0], columns[0])
-        image, asked = inputs if isinstance(inputs, (list, tuple)) else (inputs, None)
-        asked = -ops.ones((ops.shape(image)[0], 1)) if asked is None else asked
-        grid, guess = self.read(thumbnail(image), asked)
-        if training:
-            is_known = ops.cast(asked >= 0, "float32")
-            self.add_loss(ops.mean(is_known * ops.square(guess - asked)))
-        return self.enhance(image, grid)
+    def call(self, inputs):
+        image, *context = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
+        count = ops.shape(image)[0]
+        asked = context[0] if context else -ops.ones((count, 1))
+        whole = ops.tile(ops.convert_to_tensor([[0.0, 1.0]]), (count, 1))
+        small, rows, columns = context[1:] if len(context) > 1 else (thumbnail(image), whole, whole)
+        grid, _ = self.read(small, asked)
+        return self.enhance(image, grid, rows, columns)
 
     def read(self, small, asked):
         """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
-        return self.exposure([_beside_logarithm(small), ops.convert_to_tensor(asked)])
+        small = ops.convert_to_tensor(small)
+        seen = ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
+        return self.exposure([seen, ops.convert_to_tensor(asked)])
 
-    def enhance(self, image, grid, rows=(0.0, 1.0), columns=(0.0, 1.0)):
-        """Enhance a part of a picture, which begins and ends at these shares of its height and width."""
+    def enhance(self, image, grid, rows, columns):
+        """Enhance parts of pictures, which begin and end at these shares of their height and width."""
         packed = space_to_depth(image)
         height, width = ops.shape(packed)[1:3]
         weights = interpolation(rows, height), interpolation(columns, width)
-        local = ops.einsum("yr,brcf,xc->byxf", weights[0], grid, weights[1])
+        local = ops.einsum("byr,brcf,bxc->byxf", weights[0], grid, weights[1])
         slope = ops.exp(ops.tile(local[..., :3], (1, 1, 1, 4)))
         curved = packed * slope / (1 + packed * (slope - 1))
         maps = self.detail(ops.concatenate([curved, packed, local[..., 3:]], axis=-1))
@@ -112,11 +119,10 @@ class Dawn(keras.Model):
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
         asked = np.float32([[-1 if brightness is None else brightness]])
-        seen = _beside_logarithm(shrink(image)[None] / np.float32(peak))
-        grid, _ = self.exposure.predict_on_batch([ops.convert_to_numpy(seen), asked])
+        small = shrink(image)[None] / np.float32(peak)
 
         def enhance_tile(tile, rows, columns):
-            return self.predict_on_batch([tile, grid, np.float32([rows]), np.float32([columns])])
+            return self.predict_on_batch((tile, asked, small, np.float32([rows]), np.float32([columns])))
 
         return enhance_tile
 
@@ -146,7 +152,7 @@ def exposure_network(width=16, hints=8):
     whole = layers.Dense(width * 8, activation="relu", name="whole")(layers.Concatenate()(pooled))
     guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(whole)
 
-    aim = ops.where(asked >= 0, asked, ops.stop_gradient(guess))
+    aim = ops.where(asked >= 0, asked, guess)
     whole = layers.Concatenate()([whole, aim, ops.log(aim + 0.01)])
     whole = layers.Dense(width * 8, activation="relu", name="aimed")(whole)
     scale, shift = (layers.Dense(cells.shape[-1], name=name)(whole)[:, None, None] for name in ("scale", "shift"))
@@ -229,22 +235,18 @@ def space_to_depth(image):
     return ops.reshape(ops.transpose(pixels, (0, 1, 3, 2, 4, 5)), (batch, height // 2, width // 2, 4 * channels))
 
 
-def interpolation(part, pixels):
-    """The weights, `(pixels, 16)`, of the cells at the centres of equally many pixels of a part of an axis.
+def interpolation(parts, pixels):
+    """The weights, `(batch, pixels, 16)`, of the cells at the centres of equally many pixels of parts of an axis.
 
     Args:
-        part: Where it begins and ends, as shares of the whole axis; may reach beyond 0 and 1.
+        parts: Where they begin and end, as shares of the whole axis, `(batch, 2)`; may reach beyond 0 and 1.
         pixels: An int or a scalar tensor.
     """
-    begin, end = part[0], part[1]
+    parts = ops.convert_to_tensor(parts)
+    begin, end = parts[:, :1], parts[:, 1:]
     centres = (ops.cast(ops.arange(pixels), "float32") + 0.5) / ops.cast(pixels, "float32")
     places = ops.clip((begin + centres * (end - begin)) * CELLS - 0.5, 0, CELLS - 1)
-    return ops.maximum(1 - ops.abs(places[:, None] - ops.arange(CELLS, dtype="float32")), 0)
-
-
-def _beside_logarithm(small):
-    small = ops.convert_to_tensor(small)
-    return ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
+    return ops.maximum(1 - ops.abs(places[..., None] - ops.arange(CELLS, dtype="float32")), 0)
 
 
 def _averaging(pixels):

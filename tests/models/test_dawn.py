@@ -57,10 +57,9 @@ def test_shrink_is_the_same_for_integers(size):
 
 def test_the_grid_is_interpolated_linearly_between_the_cells_centres():
     grid = np.random.default_rng(0).random(CELLS)
-    weights = ops.convert_to_numpy(interpolation((0.0, 1.0), 160))
+    weights, part = (ops.convert_to_numpy(interpolation(*a))[0] for a in (([[0.0, 1.0]], 160), ([[0.25, 0.5]], 40)))
     centres, cells = (np.arange(160) + 0.5) / 160, (np.arange(CELLS) + 0.5) / CELLS
     np.testing.assert_allclose(weights @ grid, np.interp(centres, cells, grid), atol=1e-5)
-    part = ops.convert_to_numpy(interpolation((0.25, 0.5), 40))
     np.testing.assert_allclose(part, weights[40:80], atol=1e-5)
 
 
@@ -75,9 +74,12 @@ def test_new_weights_apply_the_curve_alone():
     picture = smooth(64, 96)
     grid, _ = model.read(thumbnail(picture), -np.ones((1, 1), "float32"))
     gains = np.full(grid.shape, np.log(4), "float32")
-    found = ops.convert_to_numpy(model.enhance(picture, gains))
+    whole = np.float32([[0, 1]])
+    found = ops.convert_to_numpy(model.enhance(picture, gains, whole, whole))
     np.testing.assert_allclose(found, 4 * picture / (1 + 3 * picture), atol=1e-5)
-    np.testing.assert_allclose(ops.convert_to_numpy(model.enhance(picture, 0 * gains)), picture, atol=1e-6)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.enhance(picture, 0 * gains, whole, whole)), picture, atol=1e-6
+    )
 
 
 def test_tiles_equal_the_whole_picture(model):
@@ -106,19 +108,30 @@ def test_refuses_a_brightness_that_none_can_have(model, brightness):
         model.prepare(smooth(32, 32)[0], brightness=brightness)
 
 
-def test_the_guess_learns_from_what_is_told():
+def test_parts_of_different_pictures_in_one_batch(model):
+    pictures = np.concatenate([smooth(640, 320), smooth(640, 320, 1)])
+    small = ops.convert_to_numpy(thumbnail(pictures))
+    rows, columns = np.float32([[0, 0.5], [0.5, 1]]), np.float32([[0, 1], [0, 1]])
+    parts = np.stack([pictures[0, :320], pictures[1, 320:]])
+    found = model.predict_on_batch((parts, -np.ones((2, 1), "float32"), small, rows, columns))
+    whole, halo = model.predict(pictures, verbose=0), model.card["halo"]
+    np.testing.assert_allclose(found[0, :-halo], whole[0, : 320 - halo], atol=1e-4)
+    np.testing.assert_allclose(found[1, halo:], whole[1, 320 + halo :], atol=1e-4)
+
+
+def test_the_guess_is_learnt_from_the_results():
     keras.utils.set_random_seed(0)
     model = Dawn(WIDTHS, hints=3, exposure_width=4)
-    picture, told = smooth(32, 32).repeat(2, 0), np.float32([[0.9], [0.9]])
+    pictures, unknown = smooth(32, 32).repeat(2, 0) / 4, np.float32([[-1], [-1]])
     model.compile(keras.optimizers.Adam(1e-2), "mae", run_eagerly=True)
-    guess = model.read(thumbnail(picture), -told)[1]
-    for _ in range(12):
-        model.train_on_batch([picture, told], picture)
-    after = model.read(thumbnail(picture), -told)[1]
-    assert np.all(ops.convert_to_numpy(after) > ops.convert_to_numpy(guess) + 0.1)
-    trained = model.get_weights()
-    model.evaluate([picture, -told], picture, verbose=0)
-    assert all(np.array_equal(one, other) for one, other in zip(trained, model.get_weights(), strict=True))
+    for layer in model.exposure.layers:
+        layer.trainable = layer.name == "guess"
+    model.detail.trainable = False
+    model.exposure.get_layer("grid").bias.assign([0.1] * 6)
+    before = model.get_weights()
+    model.train_on_batch((pictures, unknown), 3 * pictures)
+    changed = [not np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True)]
+    assert sum(changed) == 2
 
 
 def test_saves_and_loads(model, tmp_path):
