@@ -87,6 +87,27 @@ class Mixture(keras.utils.PyDataset):
         return low, brightness, small, rows, columns, high
 
 
+class WholePictures(keras.utils.PyDataset):
+    """Pairs to validate on, one a batch, cut to a multiple of the stride: `(low, high)`, float32.
+
+    Args:
+        low: List of dark pictures, `(height, width, 3)`, uint8 or float in [0, 1].
+        high: List of their references.
+        stride: An int.
+    """
+
+    def __init__(self, low, high, stride=16):
+        super().__init__()
+        self.low, self.high, self.stride = low, high, stride
+
+    def __len__(self):
+        return len(self.low)
+
+    def __getitem__(self, index):
+        height, width = (side // self.stride * self.stride for side in self.low[index].shape[:2])
+        return tuple(_to_float(part[index][None, :height, :width]) for part in (self.low, self.high))
+
+
 def paired(low, high):
     """A source of real pairs.
 
@@ -135,6 +156,8 @@ def exposures(sequences):
 def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
     """A source of well-lit photographs and the same made dark by `lle.degrade.darken`, each by a camera of its own.
 
+    They are reduced to between a half and all of their size, which spares the network some of their own noise.
+
     Args:
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
         exposure: Range of the share of the light, drawn log-uniformly: from starlight to barely dark.
@@ -143,6 +166,8 @@ def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
 
     def draw(random, least, is_told):
         (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
+        scale = max(random.uniform(0.5, 1), least / min(high.shape[:2]))
+        high = cv2.resize(high, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         light, noise, red, blue = (
             math.exp(random.uniform(*np.log(limits))) for limits in (exposure, shot, (0.8, 1.25), (0.8, 1.25))
         )

@@ -131,6 +131,18 @@ def test_mse_ssim_has_the_report_s_weight_and_none_for_equal_images():
     np.testing.assert_allclose(ops.convert_to_numpy(losses.mse_ssim(IMAGE, IMAGE)), 0, atol=1e-5)
 
 
+def test_charbonnier_ssim_is_the_sum_of_both():
+    def halved(images):
+        return ops.average_pool(images, 2, 2)
+
+    lacking = 1 - ops.convert_to_numpy(ops.image.ssim(halved(IMAGE), halved(SIMILAR), 1.0))
+    expected = ops.convert_to_numpy(losses.charbonnier(IMAGE, SIMILAR)) + 0.3 * lacking
+    assert lacking.min() > 1e-3
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.charbonnier_ssim(IMAGE, SIMILAR, 0.3)), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="train on larger crops"):
+        losses.charbonnier_ssim(IMAGE[:, :21], IMAGE[:, :21])
+
+
 def test_mse_ssim_in_mixed_precision():
     exact = ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR))
     rough = losses.mse_ssim(IMAGE, ops.cast(SIMILAR, "bfloat16"))

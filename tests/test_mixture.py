@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lle.mixture import DARKER, Mixture, darkened, exposures, paired, unchanged
+from lle.mixture import DARKER, Mixture, WholePictures, darkened, exposures, paired, unchanged
 
 
 def picture(mean, height=40, width=48, seed=0):
@@ -110,3 +110,10 @@ def test_shares_that_do_not_fit(shares):
     sources = dict.fromkeys("ab", unchanged([picture(100)]))
     with pytest.raises(ValueError, match="shares must name"):
         Mixture(sources, shares, 1)
+
+
+def test_whole_pictures():
+    batches = WholePictures([picture(10), picture(20, 32, 32)], [picture(100), picture(120, 32, 32)])
+    assert len(batches) == 2
+    assert [low.shape for low, _ in (batches[0], batches[1])] == [(1, 32, 48, 3), (1, 32, 32, 3)]
+    np.testing.assert_array_equal(batches[0][1][0], picture(100)[:32] / np.float32(255))

@@ -84,9 +84,7 @@ class Dawn(keras.Model):
 
     def read(self, small, asked):
         """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
-        small = ops.convert_to_tensor(small)
-        seen = ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
-        return self.exposure([seen, ops.convert_to_tensor(asked)])
+        return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)])
 
     def enhance(self, image, grid, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -212,6 +210,12 @@ def thumbnail(image):
     """
     rows, columns = (_averaging(side) for side in ops.shape(image)[1:3])
     return ops.einsum("yh,bhwc,xw->byxc", rows, image, columns)
+
+
+def beside_logarithm(small):
+    """Put the logarithm of thumbnails, in which what is ten times darker lies as far apart, beside them: 6 channels."""
+    small = ops.convert_to_tensor(small)
+    return ops.concatenate([small, ops.log(small + 0.01) / 5 + 1], axis=-1)
 
 
 def shrink(image):
