@@ -44,6 +44,7 @@ def _parser():
     _add_compare(commands)
     command = commands.add_parser("results", help="print the table of the finished runs, as Markdown")
     command.add_argument("folder", nargs="?", default="results", help="folder of the runs' JSON files (results)")
+    command.add_argument("--reports", action="store_true", help="what the reports claim, beside what they come to")
     command.set_defaults(run=_results)
     command = commands.add_parser("download", help="fetch a data set")
     command.add_argument("name", choices=["lol"], help="LOL v1, 347 MB, into data/LOLdataset")
@@ -183,7 +184,7 @@ def _small(picture):
 def _results(options):
     from lle import results
 
-    print(results.table(options.folder))
+    print((results.reports_table if options.reports else results.table)(options.folder))
 
 
 def _download(options):

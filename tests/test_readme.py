@@ -13,9 +13,10 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_generated_one():
-    table = README.split("<!-- results -->\n")[1].split("\n<!-- /results -->")[0]
-    assert table == results.table(ROOT / "results")
+def test_the_tables_are_the_generated_ones():
+    for name, make in {"results": results.table, "reports": results.reports_table}.items():
+        table = README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
+        assert table == make(ROOT / "results")
 
 
 def test_what_it_names_exists():
