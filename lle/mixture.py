@@ -75,15 +75,19 @@ class Mixture(keras.utils.PyDataset):
         is_told = random.random() < self.told
         low, high = source(random, self.crop or THUMBNAIL, is_told)
         flip, turns = random.integers(2), random.integers(4)
-        low, high = (_to_float(np.rot90(part[:, ::-1] if flip else part, turns)) for part in (low, high))
-        brightness = np.float32([(high @ GREY).mean() if is_told else -1])
-        small = _reduce(low)
+
+        def turn(image):
+            return np.rot90(image[:, ::-1] if flip else image, turns)
+
+        small, small_high = (_reduce(_to_float(part)) for part in (low, high))
+        brightness = np.float32([(small_high @ GREY).mean() if is_told else -1])
+        small, low, high = turn(small), turn(low), turn(high)
         if not self.crop:
-            return small, brightness, small, np.float32([0, 1]), np.float32([0, 1]), _reduce(high)
+            return small, brightness, small, np.float32([0, 1]), np.float32([0, 1]), turn(small_high)
         sides = np.array(low.shape[:2])
         begin = random.integers(sides - self.crop + 1)
         rows, columns = (np.stack([begin, begin + self.crop], 1) / sides[:, None]).astype("float32")
-        low, high = (part[begin[0] :, begin[1] :][: self.crop, : self.crop] for part in (low, high))
+        low, high = (_to_float(part[begin[0] :, begin[1] :][: self.crop, : self.crop]) for part in (low, high))
         return low, brightness, small, rows, columns, high
 
 
@@ -156,7 +160,8 @@ def exposures(sequences):
 def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
     """A source of well-lit photographs and the same made dark by `lle.degrade.darken`, each by a camera of its own.
 
-    They are reduced to between a half and all of their size, which spares the network some of their own noise.
+    They are reduced at random, to no less than the smallest side that is of use and at most twice that: it spares the
+    network some of their own noise, and the time to simulate more of it.
 
     Args:
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
@@ -166,8 +171,10 @@ def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
 
     def draw(random, least, is_told):
         (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
-        scale = max(random.uniform(0.5, 1), least / min(high.shape[:2]))
-        high = cv2.resize(high, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        side = min(high.shape[:2])
+        scale = random.uniform(least, min(2 * least, side)) / side
+        sides = [max(least, round(length * scale)) for length in high.shape[:2]]
+        high = cv2.resize(high, sides[::-1], interpolation=cv2.INTER_AREA)
         light, noise, red, blue = (
             math.exp(random.uniform(*np.log(limits))) for limits in (exposure, shot, (0.8, 1.25), (0.8, 1.25))
         )
