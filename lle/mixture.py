@@ -92,24 +92,28 @@ class Mixture(keras.utils.PyDataset):
 
 
 class WholePictures(keras.utils.PyDataset):
-    """Pairs to validate on, one a batch, cut to a multiple of the stride: `(low, high)`, float32.
+    """Pairs to validate on, one a batch, `(low, high)`, float32: of each its middle, as large as all of them have it.
 
     Args:
         low: List of dark pictures, `(height, width, 3)`, uint8 or float in [0, 1].
         high: List of their references.
-        stride: An int.
+        stride: Height and width are cut to a multiple of this.
     """
 
     def __init__(self, low, high, stride=16):
         super().__init__()
-        self.low, self.high, self.stride = low, high, stride
+        self.low, self.high = low, high
+        self.size = np.min([image.shape[:2] for image in low], axis=0) // stride * stride  # Keras wants one shape
 
     def __len__(self):
         return len(self.low)
 
     def __getitem__(self, index):
-        height, width = (side // self.stride * self.stride for side in self.low[index].shape[:2])
-        return tuple(_to_float(part[index][None, :height, :width]) for part in (self.low, self.high))
+        return tuple(self._middle(part[index])[None] for part in (self.low, self.high))
+
+    def _middle(self, image):
+        top, left = (image.shape[:2] - self.size) // 2
+        return _to_float(image[top : top + self.size[0], left : left + self.size[1]])
 
 
 def paired(low, high):

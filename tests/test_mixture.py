@@ -112,8 +112,9 @@ def test_shares_that_do_not_fit(shares):
         Mixture(sources, shares, 1)
 
 
-def test_whole_pictures():
-    batches = WholePictures([picture(10), picture(20, 32, 32)], [picture(100), picture(120, 32, 32)])
+def test_whole_pictures_are_cut_to_one_size():
+    batches = WholePictures([picture(10), picture(20, 34, 56)], [picture(100), picture(120, 34, 56)])
     assert len(batches) == 2
-    assert [low.shape for low, _ in (batches[0], batches[1])] == [(1, 32, 48, 3), (1, 32, 32, 3)]
-    np.testing.assert_array_equal(batches[0][1][0], picture(100)[:32] / np.float32(255))
+    assert [low.shape for low, _ in (batches[0], batches[1])] == 2 * [(1, 32, 48, 3)]
+    np.testing.assert_array_equal(batches[0][1][0], picture(100)[4:36] / np.float32(255))
+    np.testing.assert_array_equal(batches[1][0][0], picture(20, 34, 56)[1:33, 4:52] / np.float32(255))
