@@ -1,7 +1,9 @@
 # make reproduce                 run every notebook in quick mode on the embedded samples
 # make reproduce PRESET=report   the reports' own settings, on data/LOLdataset
 # make reproduce NOTEBOOK=05     one notebook
+# make reproduce DETERMINISTIC=1 the same figures bit for bit on the same machine
 # make test                      the test suite
+# make reliability               count again what hostile input does, for docs/reliability.md
 # make notebooks                 open the notebooks in JupyterLab
 # make bench                     speed and memory
 # make clean                     remove the environment, caches and quick runs (data and longer runs stay)
@@ -9,11 +11,12 @@
 
 PRESET ?= quick
 NOTEBOOK ?=
+DETERMINISTIC ?=
 PYTHON ?=
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test notebooks bench clean
+.PHONY: help reproduce test reliability notebooks bench clean
 
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -32,10 +35,14 @@ help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
 reproduce: .venv/.installed
-	@.venv/bin/python -m lle.reproduce --preset '$(PRESET)' --notebook '$(NOTEBOOK)'
+	@.venv/bin/python -m lle.reproduce --preset '$(PRESET)' --notebook '$(NOTEBOOK)' $(if $(DETERMINISTIC),--deterministic)
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest
+
+reliability: .venv/.installed-test
+	rm -f docs/reliability.md
+	LLE_RELIABILITY=write .venv/bin/python -m pytest -n 0 tests/test_hostile_*.py tests/test_properties.py tests/test_fuzz.py
 
 notebooks: .venv/.installed
 	.venv/bin/jupyter lab notebooks

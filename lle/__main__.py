@@ -1,8 +1,10 @@
 """The command line: each command is one call into the package."""
 
 import argparse
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 PARTS = ("train", "validation", "test")
@@ -19,7 +21,7 @@ def main(arguments=None):
         print("lle: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print("lle:", " ".join(str(error).split()), file=sys.stderr)
+        print("lle:", _as_line(error), file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         backend = os.environ.get("KERAS_BACKEND")
@@ -27,12 +29,21 @@ def main(arguments=None):
         return 1
 
 
+def _as_line(error):
+    from lle.paths import one_line
+
+    return one_line(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
+
+
 def hush_libraries(log=os.devnull):
     """Leave the terminal to Python.
 
-    TensorFlow's start-up messages, the decoders' complaints and what processes started from here say go into a file.
+    TensorFlow's start-up messages, the decoders' complaints and what processes started from here say go into a file;
+    what Pillow says of broken metadata goes nowhere.
     """
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="PIL")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 2)
 
 
@@ -67,6 +78,9 @@ def _add_enhance(commands):
         help="the mean grey value that each result should have, between 0 (black) and 1 (white), for a network that "
         "can be told",
     )  # fmt: skip
+    command.add_argument(
+        "--max-megapixels", type=_positive, help="refuse larger pictures before they are decoded (179)"
+    )
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
 
@@ -105,18 +119,23 @@ def _add_model(command):
 def _ratio(text):
     if text == "auto":
         return text
-    ratio = float(text)  # argparse says which argument is no number
-    if not 0 < ratio < float("inf"):
+    return _positive(text)
+
+
+def _positive(text):
+    number = float(text)  # argparse says which argument is no number
+    if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return ratio
+    return number
 
 
 def _enhance(options):
     from lle.files import enhance_files
 
     report = enhance_files(
-        options.sources, options.out, options.model, options.force, options.ratio, options.brightness
-    )
+        options.sources, options.out, options.model, options.force, options.ratio, options.brightness,
+        options.max_megapixels,
+    )  # fmt: skip
     again = " (--force makes them anew)" if report.skipped else ""
     print(f"{len(report.written)} enhanced, {len(report.skipped)} there already{again}, {len(report.failed)} failed")
     return int(bool(report.failed))
@@ -127,7 +146,7 @@ def _evaluate(options):
 
     from lle import metrics
     from lle.enhance import load
-    from lle.files import replacing
+    from lle.paths import replacing
 
     table = metrics.evaluate(load(options.model), _pairs(options.data, options.split), options.protocol)
     print(table.to_string(float_format="{:.4f}".format))
@@ -154,8 +173,9 @@ def _compare(options):
     import numpy as np
 
     from lle import plots
-    from lle.enhance import enhance, load, open_picture
-    from lle.files import replacing
+    from lle.enhance import enhance, load
+    from lle.paths import replacing
+    from lle.pictures import open_picture
 
     for file in options.files:
         if Path(file).is_dir():

@@ -18,9 +18,11 @@ class Batches(keras.utils.PyDataset):
         crop: Side in pixels of a square crop at a random place.
         augment: Random flips and quarter turns (these where the picture or the crop is square).
         seed: An int.
+        names: What messages shall call the pictures, as many strings or paths; by default their places, from 0.
 
     Raises:
-        ValueError: If there is no picture, the two differ in number or in size, or a picture is smaller than the crop.
+        ValueError: If there is no picture, the two differ in number or in size, a picture is smaller than the crop, or
+            there are not as many names.
 
     Example:
 
@@ -30,29 +32,50 @@ class Batches(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0):
+    def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0, names=None):
         super().__init__()
         if len(low) == 0 or (high is not None and [len(low), *map(_size, low)] != [len(high), *map(_size, high)]):
             raise ValueError("low and high must hold equally many pictures, at least one, each pair of one size")
         smallest = min(min(_size(image)) for image in low)
         if crop and smallest < crop:
             raise ValueError(f"a crop of {crop}x{crop} does not fit into a picture with a side of {smallest}")
-        self.low, self.high = low, high
+        if names is not None and len(names) != len(low):
+            raise ValueError(f"{len(names)} names do not fit {len(low)} pictures")
+        self.low, self.high, self.names = low, high, names
         self.batch_size, self.crop, self.augment, self.seed = batch_size, crop, augment, seed
-        self.epoch = 0
+        self.epoch, self.served = 0, []  # the numbers of the batches in the order in which `fit` took them
 
     def __len__(self):
         return -(-len(self.low) // self.batch_size)
 
     def __getitem__(self, index):
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.low))
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        self.served.append(index)
+        chosen = self._chosen(index)
         sides = [self.low] if self.high is None else [self.low, self.high]
         items = [self._prepare([side[i] for side in sides], i) for i in chosen]
         return tuple(np.stack(images) for images in zip(*items, strict=True))
 
+    def on_epoch_begin(self):
+        self.served = []
+
     def on_epoch_end(self):
         self.epoch += 1
+
+    def names_of(self, step):
+        """Name the pictures of a training step.
+
+        Args:
+            step: Its number in the running epoch of `fit`, which takes the batches in an order of its own.
+
+        Returns:
+            A list of strings.
+        """
+        chosen = self._chosen(self.served[step])
+        return [str(i if self.names is None else self.names[i]) for i in chosen]
+
+    def _chosen(self, index):
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.low))
+        return order[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _prepare(self, images, i):
         """Crop, flip and turn one picture or the two of a pair alike; to float32 in [0, 1]."""
@@ -92,6 +115,7 @@ class RawBatches(Batches):
         crop: Side in packed pixels of a square crop at a random place; that of the reference is twice as large.
         augment: Random flips and quarter turns (these where the frame or the crop is square).
         seed: An int.
+        names: See `Batches`.
 
     Raises:
         ValueError: If there is no frame, the three differ in number, a shape is not as above, or a frame is smaller
@@ -107,11 +131,11 @@ class RawBatches(Batches):
     ```
     """
 
-    def __init__(self, frames, references, ratios, batch_size=1, crop=None, augment=False, seed=0):
+    def __init__(self, frames, references, ratios, batch_size=1, crop=None, augment=False, seed=0, names=None):
         counts = len(frames), len(references), len(ratios)
         if 0 in counts or len(set(counts)) > 1:
             raise ValueError(f"frames, references and ratios must be equally many and at least one, got {counts}")
-        super().__init__(frames, None, batch_size, crop, augment, seed)
+        super().__init__(frames, None, batch_size, crop, augment, seed, names)
         for i, (frame, reference) in enumerate(zip(frames, references, strict=True)):
             height, width = frame.shape[:2]
             if frame.shape != (height, width, 4) or reference.shape != (2 * height, 2 * width, 3):

@@ -1,15 +1,19 @@
 """Fetching the public LOL v1 archive."""
 
 import errno
+import hashlib
+import http.client
 import os
 import re
 import shutil
 import stat
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path, PureWindowsPath
 
-import keras
+from tqdm.auto import tqdm
 
 # The SHA-256 and the size (347,171,015 bytes) are those of the git-lfs pointer in this commit; the copy in
 # huggingface.co/keras-io/low-light-image-enhancement has the same.
@@ -21,6 +25,8 @@ LOL_SHA256 = "419fddc48958cd0f5599939ee0248852a37ceb8bb738c9b9525e95b25a89de9a"
 LOL_PAGE = "https://daooshee.github.io/BMVC2018website/"
 LOL_FOLDERS = ("our485/low", "our485/high", "eval15/low", "eval15/high")
 
+TIMEOUT = 60  # seconds without a byte
+
 _ARCHIVE = "lol_dataset.zip"
 _PICTURE = re.compile(r"(?:^|/)((?:our485|eval15)/(?:low|high)/[^/.][^/]*\.png)$")
 
@@ -29,7 +35,7 @@ def lol(directory="data", url=LOL_URL, sha256=LOL_SHA256):
     """Fetch the LOL v1 pictures, 347 MB, into `<directory>/LOLdataset`.
 
     The archive is kept in `directory` while it is needed; one that already lies there is used if its hash is right. A
-    data set that is already in place is left as it is.
+    download that was cut off goes on where it stopped. A data set that is already in place is left as it is.
 
     Args:
         directory: Folder for the data set, made if it is not there.
@@ -64,25 +70,68 @@ def lol(directory="data", url=LOL_URL, sha256=LOL_SHA256):
 
 def _fetch(directory, url, sha256):
     """Download the archive into the folder, or find it there, and check its hash."""
-    if not os.access(directory, os.W_OK):  # get_file would silently go elsewhere
+    if not os.access(directory, os.W_OK):
         raise PermissionError(f"{directory} cannot be written to")
-    archive = directory / _ARCHIVE
+    archive, part = directory / _ARCHIVE, directory / f"{_ARCHIVE}.part"
+    if archive.exists() and _sha256(archive) == sha256:
+        return archive
     try:
-        keras.utils.get_file(
-            _ARCHIVE, url, cache_dir=directory, cache_subdir="", file_hash=sha256, hash_algorithm="sha256"
-        )
-    except Exception as error:  # get_file raises a plain Exception when the network refuses
-        if archive.exists():
-            archive.unlink()
-            raise ValueError(f"the file at {url} does not have the SHA-256 {sha256}: not used") from error
+        _download(url, part)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         raise ConnectionError(
-            f"LOL v1 could not be downloaded ({error}). By hand: save {url} as {archive} and run this again, or take "
-            f"the data set from {LOL_PAGE} and unpack it so that {directory / 'LOLdataset'} holds our485 and eval15, "
-            "each with low and high."
+            f"LOL v1 could not be downloaded ({error}): run this again, it goes on where it stopped. By hand: save "
+            f"{url} as {archive} and run this again, or take the data set from {LOL_PAGE} and unpack it so that "
+            f"{directory / 'LOLdataset'} holds our485 and eval15, each with low and high."
         ) from error
-    return archive
+    if _sha256(part) != sha256:
+        part.unlink()
+        raise ValueError(f"the file at {url} does not have the SHA-256 {sha256}: not used")
+    return part.replace(archive)
+
+
+def _download(url, part):
+    """Fetch what is missing of a file, going on after a broken connection as long as some bytes come through."""
+    while True:
+        size = part.stat().st_size if part.exists() else 0
+        try:
+            if _append(url, part, size):
+                return
+            error = ConnectionError("the connection broke off")
+        except (TimeoutError, ConnectionError, http.client.HTTPException) as broken:
+            error = broken
+        if not part.exists() or part.stat().st_size <= size:
+            raise error
+
+
+def _append(url, part, size):
+    """Append the rest of the file from the given byte, and say whether it is whole now."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and size:  # there is no such byte: the file was whole, or is another one
+            return True
+        raise
+    with response:
+        is_rest = getattr(response, "status", None) == 206  # else the server sends it all again
+        size = size if is_rest else 0
+        rest = response.headers.get("Content-Length")
+        total = None if rest is None else size + int(rest)
+        with (
+            part.open("ab" if is_rest else "wb") as file,
+            tqdm(desc=part.stem, total=total, initial=size, unit="B", unit_scale=True) as bar,
+        ):
+            while chunk := response.read(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+    return total is None or part.stat().st_size == total
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpack(archive, target):

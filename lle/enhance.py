@@ -6,13 +6,15 @@ At package level `lle.enhance` is the function below; the rest of this module is
 import functools
 import hashlib
 import json
-import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
+
+from lle.paths import naming
+from lle.pictures import exif_without_layout, first_line, open_picture, upright
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
@@ -21,9 +23,6 @@ RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, o
 TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
-# What a TIFF file says about its picture, not about how it is stored.
-TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
-TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
 
@@ -58,7 +57,7 @@ def load(name_or_path="zero_dce"):
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
-        raise ValueError(f"{path}: cannot be loaded ({first_line(error)})") from error
+        raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
     model.card = card or getattr(model, "card", RAW_CARD if is_raw else CARD)
@@ -100,7 +99,7 @@ def run(model, image, tile=TILE, brightness=None):
     return output
 
 
-def enhance(image, model="zero_dce", brightness=None):
+def enhance(image, model="zero_dce", brightness=None, max_megapixels=None):
     """Enhance a photograph; what comes back is of the kind that was given.
 
     The network works on sRGB values. A picture with another colour profile is enhanced as it is, in its own values,
@@ -119,6 +118,7 @@ def enhance(image, model="zero_dce", brightness=None):
             Grey goes through the network as RGB and comes back as its BT.601 luma. Alpha is passed through.
         model: A name or path as `load` takes it (loaded once), or a model or function as `run` takes it.
         brightness: See `run`.
+        max_megapixels: See `open_picture`.
 
     Returns:
         The enhanced image.
@@ -130,11 +130,8 @@ def enhance(image, model="zero_dce", brightness=None):
     """
     model = _loaded(model) if isinstance(model, (str, Path)) else model
     if isinstance(image, (str, Path)):
-        with open_picture(image) as picture:
-            try:
-                return _enhance_picture(picture, model, brightness)
-            except ValueError as error:
-                raise ValueError(f"{image}: {error}") from error
+        with naming(image), open_picture(image, max_megapixels) as picture:
+            return _enhance_picture(picture, model, brightness)
     if isinstance(image, Image.Image):
         return _enhance_picture(image, model, brightness)
     if not isinstance(image, np.ndarray):
@@ -145,35 +142,6 @@ def enhance(image, model="zero_dce", brightness=None):
                 _enhance_array(ops.convert_to_numpy(image), model, brightness), dtype=image.dtype
             )
     return _enhance_array(np.asarray(image), model, brightness)
-
-
-def open_picture(path):
-    """Open a picture file and decode it.
-
-    Args:
-        path: A file that Pillow can decode, of up to 178 megapixels (Pillow's limit against decompression bombs).
-
-    Returns:
-        The `PIL.Image.Image`, the first one where the file holds several. Its attribute `is_deep` says that the file
-        has 16 bits per sample, of which Pillow keeps 8 unless the picture is grey.
-
-    Raises:
-        OSError: If the file is missing or cannot be read.
-        ValueError: If it does not decode; the message names the file.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of the limit
-            picture = Image.open(path)
-            picture.is_deep = ";16" in str(picture.tile)  # the decoder's name for it, such as "RGB;16B"
-            picture.load()
-            return picture
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture that Pillow can read") from error
-    except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
-        raise ValueError(f"{path}: does not decode ({first_line(error)})") from error
 
 
 def find(name_or_path):
@@ -201,28 +169,17 @@ def find(name_or_path):
     return WEIGHTS / card["file"], card
 
 
-def exif_without_layout(exif):
-    """The EXIF data of a TIFF file but for the tags that say how it stores its samples, which would not fit another.
+def _newer(path):
+    """Say that a `.keras` file comes from a later Keras than the one here, if it does."""
+    import keras
 
-    Args:
-        exif: A `PIL.Image.Exif`.
-
-    Returns:
-        A new `PIL.Image.Exif`.
-    """
-    kept = Image.Exif()
-    kept.update({tag: exif[tag] for tag in TIFF_TEXTS if tag in exif})
-    for folder in TIFF_FOLDERS:
-        if entries := exif.get_ifd(folder):
-            kept.get_ifd(folder).update(entries)
-            kept[folder] = kept.get_ifd(folder)
-    return kept
-
-
-def first_line(error):
-    """Shorten the message of an error to its first line, of at most 200 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    try:
+        with zipfile.ZipFile(path) as file:
+            made_by = json.loads(file.read("metadata.json"))["keras_version"]
+        numbers = [[int(part) for part in text.split(".")[:2]] for text in (made_by, keras.__version__)]
+        return f"made by Keras {made_by}, this is {keras.__version__}; " if numbers[0] > numbers[1] else ""
+    except Exception:  # a broken file, which the caller's message is about
+        return ""
 
 
 def _sha256(path):
@@ -271,7 +228,10 @@ def _enhanced_tiles(model, image, peak=1, tile=TILE, brightness=None):
         for left, right, columns in _cuts(width, tile, halo, stride):
             batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
             shares = (top / size[0], bottom / size[0]), (left / size[1], right / size[1])
-            part = _as_numpy(enhance_tile(batch, *shares))
+            try:
+                part = _as_numpy(enhance_tile(batch, *shares))
+            except ValueError as error:  # of Keras, several lines long
+                raise ValueError(f"the model does not take {batch.shape} ({first_line(error)})") from error
             expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
             if part.shape != expected or not np.isfinite(part).all():
                 raise ValueError(f"the model made {part.shape} of {batch.shape}, or values that are not numbers")
@@ -344,8 +304,7 @@ def _enhance_array(array, model, brightness=None):
 
 
 def _enhance_picture(picture, model, brightness):
-    upright = ImageOps.exif_transpose(picture)
-    plain = _plain(upright)
+    plain = _plain(upright(picture))
     result = Image.fromarray(_enhance_array(np.asarray(plain), model, brightness))
     result.info = plain.info.copy()
     if picture.format == "TIFF":  # of which Pillow keeps EXIF elsewhere
@@ -362,9 +321,17 @@ def _plain(picture):
         return picture
     profile = info.pop("icc_profile", None) if mode in NOT_RGB else None  # it does not fit what the picture becomes
     if mode == "CMYK" and profile:
-        profile = ImageCms.ImageCmsProfile(BytesIO(profile))
-        picture = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        picture = _through(picture, profile)
     base = "L" if mode in ("1", "L", "La") else "RGB"
     picture = picture.convert(base + "A" if picture.has_transparency_data else base)
     picture.info = {key: value for key, value in info.items() if key != "transparency"}
     return picture
+
+
+def _through(picture, profile):
+    """A CMYK picture in sRGB, through its colour profile."""
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ValueError(f"its colour profile cannot be used ({first_line(error)})") from error

@@ -5,18 +5,28 @@ import os
 import struct
 import sys
 import zlib
-from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import NOT_RGB, TIFF_TEXTS, enhance, exif_without_layout, find, first_line, load, open_picture, run
+from lle.enhance import NOT_RGB, enhance, find, load, run
+from lle.paths import naming, one_line, replacing, temporary_name
+from lle.pictures import (
+    HEIF_SUFFIXES,
+    TIFF_TEXTS,
+    check_decoder,
+    exif_without_layout,
+    first_line,
+    open_picture,
+    upright,
+)
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 ORIENTATION, RESOLUTION = 0x0112, 0x011A
@@ -30,7 +40,7 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, brightness=None):
+def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, brightness=None, max_megapixels=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -44,6 +54,7 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, b
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
         brightness: Of other pictures, see `lle.enhance`.
+        max_megapixels: Likewise.
 
     Returns:
         A `Report`.
@@ -54,24 +65,27 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, b
     """
     if isinstance(model, (str, Path)):
         find(model)  # also where nothing is left to do
-    jobs = _plan([Path(source) for source in sources], Path(out), SUFFIXES | (RAW_SUFFIXES if ratio else set()))
+    jobs, unread = _plan(
+        [Path(source) for source in sources], Path(out), SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
+    )
     for target in jobs:
-        _temporary(target).unlink(missing_ok=True)  # of a run that was killed
+        temporary_name(target).unlink(missing_ok=True)  # of a run that was killed
     report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
     if todo and isinstance(model, (str, Path)):
         model = load(model)
+    for error in unread:
+        _fail(report, Path(error.filename), error)
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
-            enhance_file(source, target, model, ratio or "auto", brightness)
+            enhance_file(source, target, model, ratio or "auto", brightness, max_megapixels)
             report.written.append(target)
         except Exception as error:  # one bad picture must not cost the others
-            report.failed.append((source, _reason(error, source)))
-            tqdm.write(f"{source}: {report.failed[-1][1]}", file=sys.stderr)
+            _fail(report, source, error)
     return report
 
 
-def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None):
+def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None, max_megapixels=None):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
@@ -85,6 +99,7 @@ def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None
         model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         ratio: Of camera raw, see `enhance_raw`.
         brightness: Of other pictures, see `lle.enhance`.
+        max_megapixels: Likewise.
 
     Raises:
         OSError: If a file cannot be read or written.
@@ -95,17 +110,19 @@ def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None
     target = Path(target)
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
-        raise ValueError(f"{target}: no format that Pillow writes")
+        check_decoder(source)  # whose format then is the reason
+        raise ValueError(f"{one_line(target)}: no format that Pillow writes")
     if _is_raw(source):
         if brightness is not None:
             raise ValueError("the brightness of camera raw is set by the ratio")
         result, metadata = enhance_raw(source, model, ratio), {}
     else:
-        pixels, metadata = _read(source)
-        if form == "JPEG" and _has_alpha(pixels):
-            raise ValueError(f"{target}: JPEG has no transparency, which {source} has: choose .png")
-        result = enhance(pixels, model, brightness)
-    with replacing(target) as temporary:
+        with naming(source):
+            pixels, metadata = _read(source, max_megapixels)
+            if form == "JPEG" and _has_alpha(pixels):
+                raise ValueError(f"JPEG has no transparency, which this has: choose .png for {target}")
+            result = enhance(pixels, model, brightness)
+    with replacing(target) as temporary, naming(target):
         _write(temporary, form, result, metadata)
 
 
@@ -141,43 +158,22 @@ def enhance_raw(path, model, ratio="auto"):
     return np.rot90(np.rint(picture, out=picture).astype("uint16"), raw.quarter_turns(path))
 
 
-@contextmanager
-def replacing(target):
-    """Write a file as a whole or not at all: `with replacing("a.csv") as temporary:` write `temporary`.
-
-    Args:
-        target: The path; missing folders are made, and a file that is there is replaced at the end of the block.
-
-    Yields:
-        The path to write to, a hidden one in the same folder.
-
-    Raises:
-        OSError: If the folder or the file cannot be made.
-    """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _is_raw(path):
     return Path(path).suffix.lower() in RAW_SUFFIXES
 
 
 def _plan(sources, out, suffixes):
-    """Which picture goes where: a dictionary from the output file to the picture."""
+    """Which picture goes where, a dictionary from the output file to the picture; and folders that cannot be read."""
     is_single = len(sources) == 1 and not sources[0].is_dir()
     is_name = is_single and Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE and not out.is_dir()
     if not is_name and (out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir())):
         raise ValueError(f"{out} names a file: give a folder, or for a single picture also the name of a picture")
-    jobs = {}
+    jobs, unread = {}, []
     for source in sources:
         if source.is_dir():
-            pairs = [(path, out / path.relative_to(source)) for path in _pictures(source, out, suffixes)]
+            found, errors = _pictures(source, out, suffixes)
+            unread += errors
+            pairs = [(path, out / path.relative_to(source)) for path in found]
         else:
             pairs = [(source, out if is_name else out / source.name)]
         for path, target in pairs:
@@ -189,50 +185,50 @@ def _plan(sources, out, suffixes):
     for target in jobs:
         if target.resolve() in originals:
             raise ValueError(f"{target} is a picture to enhance and would be replaced: choose another output")
-    return jobs
+    return jobs, unread
 
 
 def _pictures(folder, out, suffixes):
-    """The pictures in a folder and below it, without hidden ones and those in an output folder inside it."""
+    """The pictures in a folder and below it, without hidden ones and those in an output folder inside it.
+
+    Links to folders are not followed. Also returns the errors of the folders that cannot be read.
+    """
     inner = out.resolve() if folder.resolve() in out.resolve().parents else None
-    found = []
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and path.is_file() and not is_hidden and inner not in path.resolve().parents:
-            found.append(path)
+    found, unread = [], []
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if path.suffix.lower() in suffixes and path.is_file() and inner not in path.resolve().parents:
+                found.append(path)
     if not found:
-        raise ValueError(f"{folder}: no picture in this folder")
-    return found
+        raise unread[0] if unread else ValueError(f"{one_line(folder)}: no picture in this folder")
+    return sorted(found), unread
 
 
 def _has_alpha(pixels):
     return pixels.shape[2:] == (4,) if isinstance(pixels, np.ndarray) else pixels.has_transparency_data
 
 
-def _temporary(target):
-    return target.with_name(f".{target.name}.part")
-
-
-def _read(path):
+def _read(path, max_megapixels):
     """The upright picture, a PIL image or a uint16 array, and what goes with it into the output file."""
-    with open_picture(path) as picture:
+    with open_picture(path, max_megapixels) as picture:
         exif = picture.getexif()  # Pillow has turned TIFF files by now and taken the tag away, as OpenCV does
         pixels = _read_deep(path, exif.get(ORIENTATION)) if picture.is_deep else picture
-        upright = ImageOps.exif_transpose(picture)
-        metadata = {key: upright.info[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in upright.info}
+        turned = upright(picture)
+        metadata = {key: turned.info[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in turned.info}
         if picture.format == "TIFF":
             metadata["exif"] = exif_without_layout(exif).tobytes()
             if RESOLUTION not in picture.tag_v2:
                 metadata.pop("dpi", None)  # Pillow then says 1
         if picture.mode in NOT_RGB:
             metadata.pop("icc_profile", None)  # it becomes RGB
-        return pixels if picture.is_deep else upright, metadata
+        return pixels if picture.is_deep else turned, metadata
 
 
 def _read_deep(path, orientation):
     pixels = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ValueError(f"{path}: does not decode as 16 bit")
+        raise ValueError(f"{one_line(path)}: does not decode as 16 bit")
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGB)
     pixels = np.rot90(pixels, {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0))
@@ -247,7 +243,9 @@ def _write(path, form, result, metadata):
     else:
         if isinstance(result, np.ndarray):
             result = Image.fromarray(np.rint(result / 257).astype("uint8"))
-        result.save(path, form, **metadata, **({"quality": 95} if form in ("JPEG", "WEBP") else {}))
+        memory = BytesIO()  # Pillow's own writing takes no notice of a disk that becomes full
+        result.save(memory, form, **metadata, **({"quality": 95} if form in ("JPEG", "WEBP") else {}))
+        path.write_bytes(memory.getbuffer())
 
 
 def _deep_png(pixels, metadata):
@@ -289,7 +287,13 @@ def _write_deep_tiff(path, pixels, metadata):
     )
 
 
+def _fail(report, source, error):
+    report.failed.append((source, _reason(error, source)))
+    tqdm.write(f"{one_line(source)}: {report.failed[-1][1]}", file=sys.stderr)
+
+
 def _reason(error, source):
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename in (None, str(source)) else f"{error.strerror}: {error.filename}"
-    return first_line(error).removeprefix(f"{source}: ")
+        is_other = error.filename not in (None, str(source))
+        return f"{error.strerror}: {one_line(error.filename)}" if is_other else error.strerror
+    return first_line(str(error).removeprefix(f"{one_line(source)}: ") or type(error).__name__)

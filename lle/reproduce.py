@@ -3,7 +3,8 @@
 Works in the repository's root. Each notebook is executed there by this very Python, with the parameters of
 `notebooks/quick.yaml` (preset `quick`) or its own (preset `report`), plus `run_dir`, where it keeps what it makes: the
 files of `lle.results` go into `<run_dir>/results`. With `--update`, the outputs of the notebooks that succeeded replace
-those in `notebooks/`.
+those in `notebooks/`. With `--deterministic`, the same seed gives the same figures bit for bit on the same machine;
+without, they may differ in the last digits, by the order in which threads add numbers up.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from lle.__main__ import hush_libraries
 NOTEBOOKS = Path("notebooks")
 LOL = Path("data/LOLdataset")
 OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
+DETERMINISTIC = {"TF_DETERMINISTIC_OPS": "1", "PYTHONHASHSEED": "0"}  # for the kernels; TensorFlow's own switch
 LARGE = 300_000  # characters; a figure of this size shows photographs, and becomes a JPEG where it is kept
 QUICK_NOTE = "Quick mode, a few epochs on a few pictures: the figures show that the code runs, not how good it is.\n\n"
 
@@ -44,7 +46,10 @@ def main(arguments=None):
     parser.add_argument("--preset", default="quick", choices=OUTPUTS, help="quick (default), or the reports' settings")
     parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
     parser.add_argument("--update", action="store_true", help="keep the outputs in notebooks/, to be committed")
+    parser.add_argument("--deterministic", action="store_true", help="the same figures bit for bit, slower on a GPU")
     options = parser.parse_args(arguments)
+    if options.deterministic:
+        os.environ |= DETERMINISTIC
     notebooks = _find_notebooks(options.notebook)
     if options.preset == "report" and not LOL.is_dir():
         sys.exit(f"PRESET=report needs {LOL}: fetch it with `python -m lle download lol`, or see data/README.md.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lle.files import replacing
+from lle.paths import replacing
 from lle.plots import read_log
 
 RAW = "raw of eval15's references"
@@ -22,6 +22,14 @@ REPORTS = (
     ("3, ensemble of U-Nets", "21.62 dB, mean over epochs", "deeper_unet_member", "eval15", "eval15"),
     ("4, U-Nets on camera raw", "27.25 dB / 0.756 on SID", "raw_baseline_seed_0", RAW, RAW),
     ("5, Zero-DCE", "28.21 dB", "zero_dce_report", "the report's 30", "eval15"),
+)
+# What changes the arithmetic, or the order in which sums are made, besides the hardware and the versions.
+VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "XLA_FLAGS",
 )
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "scikit-image", "pillow")
 
@@ -51,6 +59,7 @@ def save(path, model, settings, tables, log=None):
         "dtype_policy": keras.config.dtype_policy().name,
         "hardware": hardware(),
         "versions": versions(),
+        "repeatable": repeatable(),
     }
     if log is not None:
         rows = read_log(log)
@@ -78,7 +87,8 @@ def publish(model, result, folder, chosen_by):
     path = folder / f"{result['name']}.keras"
     weights, plain = model.get_weights(), type(model).from_config(model.get_config())  # leaves the optimizer behind
     plain.set_weights([np.where(np.abs(weight) < 1e-30, 0, weight) for weight in weights])  # subnormals are slow
-    plain.save(path)
+    with replacing(path, ".keras") as temporary:
+        plain.save(temporary)
     card = {
         "name": result["name"],
         "file": path.name,
@@ -91,7 +101,8 @@ def publish(model, result, folder, chosen_by):
         "results": {name: rows["mean"] for name, rows in result["metrics"].items()},
         "license": "Apache-2.0",
     }
-    (folder / f"{result['name']}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / f"{result['name']}.json") as temporary:
+        temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return card
 
 
@@ -145,6 +156,23 @@ def hardware():
 
     gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
     return {"processor": _processor(), "cores": os.cpu_count(), "gpu": (_gpu_name() or gpus[0]) if gpus else None}
+
+
+def repeatable():
+    """What decides, for the same seed, hardware and versions, whether a second run gives the same figures.
+
+    Returns:
+        A dictionary: `deterministic`, whether TensorFlow was told to give the same results bit for bit (`None` with
+        another backend), and the environment variables that are set and change the arithmetic.
+    """
+    import keras
+
+    deterministic = None
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework.config import is_op_determinism_enabled  # no public name
+
+        deterministic = is_op_determinism_enabled()
+    return {"deterministic": deterministic, **{name: os.environ[name] for name in VARIABLES if name in os.environ}}
 
 
 def versions():

@@ -1,6 +1,7 @@
 """What the training loops of the notebooks share: a run folder that can be stopped and resumed."""
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -9,11 +10,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from lle.paths import replacing
 from lle.plots import read_log
 
 # For `compile(jit_compile=...)`: on CPUs XLA's convolutions take longer than those that TensorFlow calls otherwise, and
 # JAX is slow without it.
 JIT = False if keras.backend.backend() == "tensorflow" else "auto"
+
+
+STATE = "training_metadata.json"  # in the backup folder, as Keras calls it
 
 
 class EpochTime(keras.callbacks.Callback):
@@ -31,7 +36,9 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored
     value and `backup` the state to resume from. Calling `fit` again with the same folder goes on after the last
-    finished epoch; a run that is complete, or that early stopping has ended, trains no more.
+    finished epoch; a run that is complete, or that early stopping has ended, trains no more. However a run ends, no
+    checkpoint is half-written. A loss that is no number ends it with a `ValueError`, which names the epoch, the
+    pictures of the batch, if `batches` is given, and the last good checkpoint.
 
     A resumed run ends with the weights of one that was never interrupted, if it runs on the same machine, the model was
     built after `keras.utils.set_random_seed` with the same seed, and the order of the pictures depends on the epoch
@@ -64,12 +71,14 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_settings(run_dir / "settings.json", settings)
     log = run_dir / "log.csv"
+    _forget_unfinished(log, run_dir / "backup" / STATE)
     best = {"min": np.nanmin, "max": np.nanmax}[mode]
     before = best(read_log(log)[monitor]) if log.exists() and log.stat().st_size else None
-    checkpoint = keras.callbacks.ModelCheckpoint(
+    checkpoint = _WholeCheckpoint(
         run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
     )
     return [
+        _StopOnNaN(run_dir / "best.keras", batches),
         EpochTime(),
         *schedule,  # they add the learning rate to what is logged
         *(_on_average(checkpoint) if average else [checkpoint]),
@@ -86,21 +95,83 @@ def _on_average(checkpoint):
     return [swap, before, checkpoint, after]
 
 
+class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Writes under a temporary name, so that the file is at any moment whole."""
+
+    def __init__(self, path, **kwargs):
+        self.target, self.temporary = path, path.with_name(f".{path.name}.part{path.suffix}")
+        super().__init__(self.temporary, **kwargs)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.temporary.unlink(missing_ok=True)  # of a run that was killed
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        if self.temporary.exists():
+            os.replace(self.temporary, self.target)
+
+
+class _StopOnNaN(keras.callbacks.TerminateOnNaN):
+    """Ends a run whose loss or weights are no numbers any more, before anything of it is kept."""
+
+    def __init__(self, best, batches):
+        super().__init__(raise_error=True)
+        self.best, self.batches = best, batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_batch_end(self, batch, logs=None):
+        try:
+            super().on_batch_end(batch, logs)
+        except RuntimeError as error:
+            names = f" ({', '.join(self.batches.names_of(batch))})" if hasattr(self.batches, "names_of") else ""
+            self._stop(f"the loss became {float(logs['loss'])} in batch {batch + 1}{names} of", error)
+
+    def on_epoch_end(self, epoch, logs=None):
+        floats = [weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)]
+        if not all(bool(ops.all(ops.isfinite(weight))) for weight in floats):
+            self._stop("weights became nan or infinite by the end of")  # the next loss would have shown it
+
+    def _stop(self, what, cause=None):
+        good = f"the last good checkpoint is {self.best}" if self.best.exists() else "there is no checkpoint yet"
+        advice = "a lower learning rate or clipped gradients (global_clipnorm) may help"
+        raise ValueError(f"{what} epoch {self.epoch + 1}: {good}; {advice}") from cause
+
+
 class _Resume(keras.callbacks.BackupAndRestore):
     """Restores, besides the weights, what else makes the next epoch the one that it would have been."""
 
     def __init__(self, run_dir, schedule, batches, hours):
         super().__init__(run_dir / "backup", delete_checkpoint=False)
+        self.state = run_dir / "backup" / STATE
+        if self.state.exists():  # else the name that Keras gave, as in runs from before there was one for each epoch
+            name = json.loads(self.state.read_text()).get("weights", Path(self._weights_path).name)
+            self._weights_path = str(self.state.with_name(name))
         self.log, self.schedule, self.batches = run_dir / "log.csv", schedule, batches
         self.seconds = np.inf if hours is None else 3600 * hours
 
     def on_train_begin(self, logs=None):
+        self.model._initial_epoch = None  # Keras keeps that of an earlier, resumed run of the same model
         super().on_train_begin(logs)
         self.start = time.monotonic()
         if self.schedule and self.model._initial_epoch:
             self._show_again(self.model._initial_epoch)
         if self.model.stop_training or not self.seconds:
             self.model._initial_epoch = self.params["epochs"]
+
+    def _save_model(self):
+        """As Keras does, but never with half a file, or with the weights of one epoch and the number of another."""
+        weights = self.state.with_name(f"epoch_{self._current_epoch}.weights.h5")
+        with replacing(weights, ".weights.h5") as temporary:
+            self.model.save_weights(temporary)
+        state = {"epoch": self._current_epoch, "batch": self._last_batch_seen, "weights": weights.name}
+        with replacing(self.state) as temporary:
+            temporary.write_text(json.dumps(state))
+        for old in set(self.state.parent.glob("*.weights.h5")) - {weights}:
+            old.unlink()
+        self._weights_path = str(weights)
 
     def _show_again(self, finished):
         log = read_log(self.log)
@@ -137,4 +208,16 @@ def _check_settings(path, settings):
                 f"{path.parent} holds a run with other settings ({', '.join(changed)}): "
                 "choose another folder or remove it"
             )
-    path.write_text(json.dumps(compared, indent=1))
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(compared, indent=1))
+
+
+def _forget_unfinished(log, state):
+    """Take the epoch out of the log that was logged but not backed up: the run was killed then, and it comes again."""
+    if not log.exists():
+        return
+    lines = log.read_bytes().splitlines(keepends=True)
+    finished = json.loads(state.read_text())["epoch"] if state.exists() else 0
+    if len(lines) == finished + 2 or (len(lines) == 1 and not finished):  # the heading alone may be cut off, too
+        with replacing(log) as temporary:
+            temporary.write_bytes(b"".join(lines[: finished + 1] if finished else []))

@@ -4,7 +4,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+import reliability
 from PIL import Image
+
+from lle.data import checking
 
 
 @pytest.fixture
@@ -19,3 +22,27 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def tally(request):
+    """Counts inputs that are refused and survived, and compares them with `docs/reliability.md` after the test."""
+    counts = reliability.Tally()
+    yield counts
+    if not request.node.is_failed:
+        title = request.function.__doc__.splitlines()[0].rstrip(".")
+        reliability.check(title, counts, is_random=hasattr(request.function, "hypothesis"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.is_failed = not report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch):
+    """Leaves no notes on the pictures of the tests in the user's folder."""
+    monkeypatch.setattr(checking, "WORTH_REMEMBERING", np.inf)

@@ -1,4 +1,5 @@
 import os
+import struct
 import subprocess
 import sys
 
@@ -98,6 +99,14 @@ def test_16_bits_are_turned_as_pillow_turns_8(tmp_path, orientation, suffix):
     output = cv2.imread(str(tmp_path / f"b{suffix}"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(output[..., ::-1] >> 8, expected)
     assert Image.open(tmp_path / f"b{suffix}").getexif().get(ORIENTATION, 1) == 1
+
+
+def test_broken_exif_costs_the_exif_alone(tmp_path):
+    entries = struct.pack("<HHI4s", 0x0100, 2, 4, b"abc") + struct.pack("<HHIHH", ORIENTATION, 3, 1, 6, 0)
+    content = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)  # a width that is a text
+    Image.fromarray(picture()).save(tmp_path / "a.png", exif=content)
+    enhance_file(tmp_path / "a.png", tmp_path / "b.png", same)
+    assert read(tmp_path / "b.png").shape == (16, 12, 3) == np.asarray(enhance(tmp_path / "a.png", same)).shape
 
 
 def test_16_bits_into_a_format_of_8(tmp_path):
@@ -234,15 +243,15 @@ def test_hidden_files_are_left_alone(folder):
 def test_ctrl_c_leaves_whole_files_only(folder, monkeypatch):
     count = []
 
-    def interrupted(self, path, *args, **kwargs):
+    def interrupted(path, *args):
         count.append(path)
         path.write_bytes(b"half a picture")
         if len(count) == 2:
             raise KeyboardInterrupt
-        return save(self, path, *args, **kwargs)
+        return write(path, *args)
 
-    save = Image.Image.save
-    monkeypatch.setattr(Image.Image, "save", interrupted)
+    write = files._write
+    monkeypatch.setattr(files, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         enhance_files([folder / "in"], folder / "out", same)
     assert names(folder / "out") == ["10.png"]

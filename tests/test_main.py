@@ -45,6 +45,15 @@ def test_enhance(pairs, network, capsys):
     assert "low/0.png: not a picture that Pillow can read\n" in output.err
 
 
+def test_the_size_limit(pairs, network, capsys):
+    arguments = ["enhance", "low", "-o", "out", "--model", network, "--max-megapixels"]
+    assert main([*arguments, "0.0005"]) == 1  # the pictures have 600 pixels
+    assert "low/1.png: Image size (600 pixels) exceeds limit of 500 pixels" in capsys.readouterr().err
+    assert main([*arguments, "0.001"]) == 0
+    with pytest.raises(SystemExit):
+        main([*arguments, "0"])
+
+
 def test_the_terminal_shows_the_progress_and_nothing_else(pairs, network):
     Path("low/0.png").write_bytes(Path("low/1.png").read_bytes()[:300])
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -17,11 +17,12 @@ from lle import reproduce
 PARAMETERS = "epochs = 70\nrun_dir = '.'\nthreshold = 1"
 PLOT = "import matplotlib.pyplot as plt\nplt.plot([0, epochs]); plt.show()\nplt.plot([epochs, 0]); plt.show()"
 RESULTS = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 folder = pathlib.Path(run_dir, "results")
 folder.mkdir()
 metrics = {"eval15": {"1": {"psnr": 14.861}, "mean": {"psnr": 14.861}}}
 settings = {"epochs": epochs, "threshold": threshold, "python": sys.executable}
+settings["deterministic"] = os.environ["TF_DETERMINISTIC_OPS"]
 result = {"name": "tiny", "model": {"parameters": 79416}, "metrics": metrics, "settings": settings}
 (folder / "tiny.json").write_text(json.dumps(result))
 """
@@ -49,6 +50,7 @@ def project(tmp_path, monkeypatch):
     spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "x", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "0")
     return tmp_path
 
 
@@ -68,7 +70,8 @@ def test_runs_all_and_names_the_one_that_fails(project, capfd):
     assert figures == ["04_broken_01.png", "04_broken_02.png", "05_real_01.png", "05_real_02.png"]
     assert (output / "figures/05_real_01.png").read_bytes().startswith(b"\x89PNG")
     # From `defaults` and from the notebook's own entry in quick.yaml.
-    assert read_settings("quick") == {"epochs": 3, "threshold": 2, "python": sys.executable}
+    expected = {"epochs": 3, "threshold": 2, "python": sys.executable, "deterministic": "0"}
+    assert read_settings("quick") == expected
     assert not (project / "runs/quick/05_real/checkpoint").exists()
     text = (output / "results.md").read_text()
     assert text.startswith("Quick mode") and "## 05_real" in text and "| tiny | 79,416 | eval15 (1 images) |" in text
@@ -81,8 +84,9 @@ def test_report_preset(project, capfd):
     (project / "data/LOLdataset").mkdir(parents=True)
     (project / "runs/report/05_real").mkdir(parents=True)
     (project / "runs/report/05_real/checkpoint").touch()
-    reproduce.main(["--preset", "report", "--notebook", "05"])
-    assert read_settings("report") == {"epochs": 70, "threshold": 1, "python": sys.executable}
+    reproduce.main(["--preset", "report", "--notebook", "05", "--deterministic"])
+    expected = {"epochs": 70, "threshold": 1, "python": sys.executable, "deterministic": "1"}
+    assert read_settings("report") == expected
     assert (project / "runs/reproduce-report/05_real.ipynb").exists()
     assert (project / "runs/report/05_real/checkpoint").exists()  # to go on from
 

@@ -35,6 +35,16 @@ def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
     np.testing.assert_allclose(logs[1]["val_psnr"], logs[0]["val_psnr"], rtol=1e-6)
 
 
+def test_the_next_run_of_a_resumed_model_begins_at_its_beginning(tmp_path):
+    fit(tmp_path / "first", 3)
+    model = fit(tmp_path / "first", 3)  # all done
+    model.fit(
+        IMAGES, IMAGES, epochs=4, validation_data=(IMAGES, IMAGES), verbose=0,
+        callbacks=resumable(tmp_path / "second", SETTINGS, monitor="val_psnr", mode="max"),
+    )  # fmt: skip
+    assert list(read_log(tmp_path / "second" / "log.csv")["epoch"]) == [0, 1, 2, 3]
+
+
 class Interrupt(keras.callbacks.Callback):
     """Ends a run in the middle of an epoch of four batches."""
 

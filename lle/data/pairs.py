@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from lle.data.reading import size_text, sizes_of
+from lle.data.checking import sizes_of
+from lle.data.reading import size_text
+from lle.paths import one_line
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -45,12 +47,15 @@ def find_images(folder):
     folder = Path(folder)
     images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not images:
-        raise ValueError(f"{folder}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"{one_line(folder)}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
     return sorted(images, key=_natural_key)
 
 
 def find_pairs(low_dir, high_dir):
-    """Match the pictures of two folders by their stems.
+    """Match the pictures of two folders by their stems, and check that each decodes to its end.
+
+    The check runs in parallel, with a progress bar if it takes more than a second, and what it found sound then is not
+    decoded again until it changes.
 
     Args:
         low_dir: Folder of the dark pictures.
@@ -65,18 +70,21 @@ def find_pairs(low_dir, high_dir):
             size than its partner, or does not decode to the end. The message names the files.
     """
     low, high = _by_stem(low_dir), _by_stem(high_dir)
-    alone = [str(path) for path in sorted((low.get(s) or high[s] for s in low.keys() ^ high.keys()), key=_natural_key)]
+    alone = [
+        one_line(path) for path in sorted((low.get(s) or high[s] for s in low.keys() ^ high.keys()), key=_natural_key)
+    ]
     if alone:
         more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
         raise ValueError(
             f"no partner for {', '.join(alone[:5])}{more}: a pair is two files with the same stem (upper and lower "
-            f"case differ), one in {low_dir} and one in {high_dir}"
+            f"case differ), one in {one_line(low_dir)} and one in {one_line(high_dir)}"
         )
     pairs = [Pair(low[stem], high[stem]) for stem in low]
     sizes = sizes_of(path for pair in pairs for path in pair)
     for pair, low_size, high_size in zip(pairs, sizes[::2], sizes[1::2], strict=True):
         if low_size != high_size:
-            raise ValueError(f"{pair.low} is {size_text(low_size)} but {pair.high} is {size_text(high_size)}")
+            low_text, high_text = size_text(low_size), size_text(high_size)
+            raise ValueError(f"{one_line(pair.low)} is {low_text} but {one_line(pair.high)} is {high_text}")
     return pairs
 
 
@@ -89,6 +97,6 @@ def _by_stem(folder):
     images = find_images(folder)
     repeated = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
     if repeated:
-        names = ", ".join(path.name for path in images if path.stem == repeated[0])
-        raise ValueError(f"{folder}: {names} share a stem, so neither can be matched")
+        names = ", ".join(one_line(path.name) for path in images if path.stem == repeated[0])
+        raise ValueError(f"{one_line(folder)}: {names} share a stem, so neither can be matched")
     return {path.stem: path for path in images}

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from lle.data.checking import sizes_of
 from lle.data.pairs import Pair
-from lle.data.reading import read_image, size_text, sizes_of
+from lle.data.reading import read_image, size_text
+from lle.paths import one_line
 
 
 def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=False, cache=True, seed=None):
@@ -57,7 +59,7 @@ def _check_crop(files, size, crop):
     paths = [] if size else [path for group in files for path in group]
     for path, size in zip(paths, sizes_of(paths), strict=True):
         if min(size) < crop:
-            raise ValueError(f"{path} is {size_text(size)}, smaller than the crop of {crop}x{crop}")
+            raise ValueError(f"{one_line(path)} is {size_text(size)}, smaller than the crop of {crop}x{crop}")
 
 
 def _check_equal(files):

@@ -1,11 +1,14 @@
-"""Decoding pictures: one, many into an array, or to find out that they decode and how large they are."""
+"""Decoding pictures: one, or many into an array."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from lle.paths import one_line
+from lle.pictures import upright
 
 
 def read_image(path):
@@ -26,8 +29,8 @@ def read_image(path):
             return np.asarray(to_rgb(image))
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: does not decode ({error})") from error
+    except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
+        raise ValueError(f"{one_line(path)}: does not decode ({error})") from error
 
 
 def to_rgb(picture):
@@ -44,7 +47,7 @@ def to_rgb(picture):
     """
     if picture.mode in ("I", "F"):
         raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white")
-    picture = ImageOps.exif_transpose(picture)
+    picture = upright(picture)
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
     return picture.convert("RGB")
@@ -75,35 +78,9 @@ def load_images(paths, size=None):
     return np.stack(images)
 
 
-def sizes_of(paths):
-    """Read the sizes of pictures, decoding each to its end so that a broken one is found before training begins.
-
-    Args:
-        paths: The files.
-
-    Returns:
-        A list of `(width, height)`, upright (EXIF orientation applied).
-
-    Raises:
-        ValueError: If one does not decode as a picture.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_size, paths))
-
-
 def size_text(size):
     """Write a size `(width, height)` as messages show it: 600x400."""
     return f"{size[0]}x{size[1]}"
-
-
-def _size(path):
-    try:
-        with Image.open(path) as image:
-            image.load()
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
-            return image.size[::-1] if turned else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: does not decode as a picture ({error})") from error
 
 
 def _read_float(path, size):

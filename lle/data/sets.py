@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from lle.data.checking import cache_folder
 from lle.data.pairs import Split, find_pairs
 from lle.data.splitting import scenes, split_by_label
 from lle.degrade import random_darken
@@ -127,8 +128,7 @@ def samples(directory=None):
     Raises:
         OSError: If the folder cannot be written.
     """
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    directory = Path(directory or Path(home) / "lle" / "samples_v1")
+    directory = Path(directory or cache_folder() / "samples_v1")
     if not directory.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
