@@ -7,6 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from lle.enhance import DEFAULT
+
 PARTS = ("train", "validation", "test")
 
 
@@ -106,14 +108,14 @@ def _add_evaluate(commands):
 def _add_compare(commands):
     command = commands.add_parser("compare", help="write a sheet that shows pictures and their enhancements")
     command.add_argument("files", nargs="+", metavar="FILE")
-    command.add_argument("--model", action="append", help="may be given several times (zero_dce)")
+    command.add_argument("--model", action="append", help=f"may be given several times ({DEFAULT})")
     command.add_argument("-o", "--out", required=True, help="the sheet, such as sheet.png")
     command.add_argument("--force", action="store_true", help="overwrite that file")
     command.set_defaults(run=_compare)
 
 
 def _add_model(command):
-    command.add_argument("--model", default="zero_dce", help="name of a network or path of a .keras file (zero_dce)")
+    command.add_argument("--model", default=DEFAULT, help=f"name of a network or path of a .keras file ({DEFAULT})")
 
 
 def _ratio(text):
@@ -180,7 +182,7 @@ def _compare(options):
     for file in options.files:
         if Path(file).is_dir():
             raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
-    names = options.model or ["zero_dce"]
+    names = options.model or [DEFAULT]
     titles = [Path(name).stem for name in names]
     models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
     rows = []

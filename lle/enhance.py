@@ -18,6 +18,7 @@ from lle.pictures import exif_without_layout, first_line, open_picture, upright
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
+DEFAULT = "zero_dce"  # the network for everybody's photographs
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
 TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
@@ -26,7 +27,7 @@ NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
 
-def load(name_or_path="zero_dce"):
+def load(name_or_path=DEFAULT):
     """Load a network with its weights.
 
     Args:
@@ -99,7 +100,7 @@ def run(model, image, tile=TILE, brightness=None):
     return output
 
 
-def enhance(image, model="zero_dce", brightness=None, max_megapixels=None):
+def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
     """Enhance a photograph; what comes back is of the kind that was given.
 
     The network works on sRGB values. A picture with another colour profile is enhanced as it is, in its own values,

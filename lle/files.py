@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import NOT_RGB, enhance, find, load, run
+from lle.enhance import DEFAULT, NOT_RGB, enhance, find, load, run
 from lle.paths import naming, one_line, replacing, temporary_name
 from lle.pictures import (
     HEIF_SUFFIXES,
@@ -40,7 +40,7 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, brightness=None, max_megapixels=None):
+def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brightness=None, max_megapixels=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -85,7 +85,7 @@ def enhance_files(sources, out, model="zero_dce", overwrite=False, ratio=None, b
     return report
 
 
-def enhance_file(source, target, model="zero_dce", ratio="auto", brightness=None, max_megapixels=None):
+def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, max_megapixels=None):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
