@@ -31,7 +31,7 @@ def test_every_notebook_is_listed():
         assert f"| `{path.stem}` |" in README
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     for name in ("dark.jpg", "my_dark_pictures/1.png", "my_dark_pictures/2.png"):
         write(name, 40, 48)
@@ -41,7 +41,7 @@ def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
     example = example.replace("epochs=100", "epochs=1")
     exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras")[number]).exists()
+    assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras", "mine.keras")[number]).exists()
 
 
 def test_the_commands_run(tmp_path, monkeypatch, write):
