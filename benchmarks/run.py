@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import resource
 import statistics
 import sys
@@ -12,6 +13,14 @@ from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
+
+ONNX = os.environ.get("LLE_ONNX")  # the path of somebody else's network, to be measured beside ours
+OPTIONAL = {
+    "tensorflow": "tensorflow is not installed",
+    "torch": "torch is not installed",
+    "onnxruntime": "onnxruntime is not installed",
+    "LLE_ONNX": "LLE_ONNX names no file",
+}
 
 
 class Settings(NamedTuple):
@@ -59,9 +68,12 @@ ROWS = {
     "data_crop_first": lambda settings: data_crop(settings, later=False),
     "data_crop_later": lambda settings: data_crop(settings, later=True),
     "train": train,
-    "inference_small": lambda settings: _inference_row(*_network(), settings.small, settings.repeats),
-    "inference_small_torch": lambda settings: _inference_row(*_torch_network(), settings.small, settings.repeats),
-    "inference_large": lambda settings: _inference_row(*_network(), settings.large, settings.repeats_large),
+    "dawn_small": lambda settings: _inference_row(*_network("dawn"), settings.small, settings.repeats),
+    "zero_dce_small": lambda settings: _inference_row(*_network("zero_dce"), settings.small, settings.repeats),
+    "zero_dce_small_torch": lambda settings: _inference_row(*_torch_network(), settings.small, settings.repeats),
+    "onnx_small": lambda settings: _inference_row(*_onnx_network(), settings.small, settings.repeats),
+    "dawn_large": lambda settings: _inference_row(*_network("dawn"), settings.large, settings.repeats_large),
+    "zero_dce_large": lambda settings: _inference_row(*_network("zero_dce"), settings.large, settings.repeats_large),
 }
 
 
@@ -100,9 +112,9 @@ def _measure(name, settings):
     try:
         text, value, unit, repeats = ROWS[name](settings)
     except ModuleNotFoundError as error:
-        if error.name not in ("tensorflow", "torch"):
+        if error.name not in OPTIONAL:
             raise
-        return {"skipped": f"{error.name} is not installed"}
+        return {"skipped": OPTIONAL[error.name]}
     to_mebibytes = 2**20 if sys.platform == "darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / to_mebibytes
     return {"what": text, "value": value, "unit": unit, "repeats": repeats, "peak_mib": round(peak)}
@@ -157,13 +169,34 @@ def _singles(settings):
     return [pair.low for pair in _pairs(settings.files)]
 
 
-def _network():
+def _network(name):
     from lle.enhance import WEIGHTS, load
-    from lle.models.zero_dce import ZeroDCE
+    from lle.models import Dawn, ZeroDCE
 
-    if (WEIGHTS / "zero_dce.json").is_file():
-        return "enhance.run, shipped ZeroDCE", load()
-    return "enhance.run, untrained ZeroDCE", ZeroDCE()
+    if (WEIGHTS / f"{name}.json").is_file():
+        return f"enhance.run, {name}", load(name)
+    return f"enhance.run, untrained {name}", {"dawn": Dawn, "zero_dce": ZeroDCE}[name]()
+
+
+def _onnx_network():
+    """Somebody else's network, a file with a fixed or free size of its input, (batch, 3, height, width)."""
+    import cv2
+    import numpy as np
+    import onnxruntime
+
+    if not ONNX:
+        raise ModuleNotFoundError(name="LLE_ONNX")
+    session = onnxruntime.InferenceSession(ONNX, providers=["CPUExecutionProvider"])
+    wanted = session.get_inputs()[0]
+    fixed = [side if isinstance(side, int) else None for side in wanted.shape[2:]]
+
+    def enhance(batch):
+        height, width = (side or had for side, had in zip(fixed, batch.shape[1:3], strict=True))
+        resized = cv2.resize(batch[0], (width, height)).transpose(2, 0, 1)[None]
+        output = session.run(None, {wanted.name: np.ascontiguousarray(resized)})[0][0].transpose(1, 2, 0)
+        return cv2.resize(output, batch.shape[2:0:-1])[None]
+
+    return f"enhance.run, {Path(ONNX).stem} in ONNX Runtime", enhance
 
 
 def _torch_network():

@@ -65,7 +65,7 @@ def load(name_or_path=DEFAULT):
     return model
 
 
-def run(model, image, tile=TILE, brightness=None):
+def run(model, image, tile=None, brightness=None):
     """Enhance one image of any size with a network.
 
     The image is continued by reflection up to a multiple of the network's stride. A large one is cut into equal tiles
@@ -77,7 +77,8 @@ def run(model, image, tile=TILE, brightness=None):
             batch, (1, height, width, 3), to such a batch, which then gets the image whole and as it is.
         image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
             the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
-        tile: Side of a tile in pixels of the output, without its context. Memory grows with its square.
+        tile: Side of a tile in pixels of the output, without its context. Memory grows with its square. `None` leaves
+            it to the network's card.
         brightness: The mean grey value that the result should have, between 0 and 1, if the network has a say in it
             (`lle.models.Dawn`); `None` leaves it to the network.
 
@@ -210,7 +211,7 @@ def _channels_and_scale(model):
     return card.get("channels", 3), card.get("scale", 1)
 
 
-def _enhanced_tiles(model, image, peak=1, tile=TILE, brightness=None):
+def _enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     """Yield the rows and columns of the output and its pixels, float32 in [0, 1], of one tile after the other.
 
     Integers up to `peak` become float tile by tile: a large picture is never held as float as a whole.
@@ -220,6 +221,7 @@ def _enhanced_tiles(model, image, peak=1, tile=TILE, brightness=None):
     card = getattr(model, "card", CARD) if is_network else {"stride": 1, "halo": 0}
     stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
     scale = _channels_and_scale(model)[1]
+    tile = tile or card.get("tile", TILE)
     tile = _round_up(tile // scale if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")

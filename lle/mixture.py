@@ -15,8 +15,9 @@ from lle.degrade import darken
 from lle.models.dawn import THUMBNAIL
 
 GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
-WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness
-USABLE = (50, 200)  # and where it is told
+WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness,
+BEST = 115  # and of several the one that is nearest to this
+USABLE = (50, 200)  # where it is told
 VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
 
@@ -134,7 +135,8 @@ def paired(low, high):
 def exposures(sequences):
     """A source of pairs of frames of one scene: one well lit, one darker.
 
-    Where the network is told the brightness, the well-lit frame may also be rather dark or bright.
+    The result is the well-lit frame whose mean is nearest to 115: a network that is to guess can learn one brightness
+    alone. Where it is told, it may be any frame that is not far too dark or bright.
 
     Args:
         sequences: List of lists of frames, `(height, width, 3)`, uint8. Those without a well-lit frame and a darker one
@@ -147,6 +149,7 @@ def exposures(sequences):
     for frames in sequences:
         means = np.array([frame.mean() for frame in frames])
         bright = {told: [i for i in range(len(frames)) if _is_bright(i, means, told)] for told in (False, True)}
+        bright[False] = sorted(bright[False], key=lambda i: abs(means[i] - BEST))[:1]
         if bright[False]:
             scenes.append((frames, means, bright))
     if not scenes:
@@ -161,11 +164,11 @@ def exposures(sequences):
     return draw
 
 
-def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
+def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
     """A source of well-lit photographs and the same made dark by `lle.degrade.darken`, each by a camera of its own.
 
-    They are reduced at random, to no less than the smallest side that is of use and at most twice that: it spares the
-    network some of their own noise, and the time to simulate more of it.
+    They are reduced at random, to no less than the smallest side that is of use and at most half as much more: it
+    spares the network some of their own noise, and the time to simulate more of it.
 
     Args:
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
@@ -176,7 +179,7 @@ def darkened(photographs, exposure=(0.005, 0.7), shot=(1e-5, 2e-3)):
     def draw(random, least, is_told):
         (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
         side = min(high.shape[:2])
-        scale = random.uniform(least, min(2 * least, side)) / side
+        scale = random.uniform(least, min(1.5 * least, side)) / side
         sides = [max(least, round(length * scale)) for length in high.shape[:2]]
         high = cv2.resize(high, sides[::-1], interpolation=cv2.INTER_AREA)
         light, noise, red, blue = (

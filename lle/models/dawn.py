@@ -7,6 +7,7 @@ from keras import layers, ops
 from lle.models.blocks import DepthToSpace
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
+LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 
 
@@ -25,12 +26,16 @@ class Dawn(keras.Model):
     which has the slope `exp(g)` at black, never leaves [0, 1], and is the identity where `g` is 0.
 
     *What is noise?* needs every pixel and no more than its surroundings. `detail`, a U-Net of plain residual blocks,
-    sees the curved picture, the dark one and the hints, all at half size (2x2 pixels in the channels), and returns for
-    each value a factor and a summand close to 1 and 0: `output = curved * factor + summand`. With new weights it leaves
-    the curved picture as it is.
+    sees the curved picture, the gains and the hints, all at half size (2x2 pixels in the channels), and returns a
+    factor for each colour and a summand for each value, close to 1 and 0: `output = curved * factor + summand`. With
+    new weights it leaves the curved picture as it is.
 
     Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show, and the
     exposure is learnt from whole pictures though the batches hold crops.
+
+    The two are best learnt one after the other (`learn`): the exposure from many whole pictures reduced to thumbnails,
+    which takes little time; then the detail, from crops whose result has the brightness that it should have, lest the
+    error of a wrong guess, which no crop can mend, hide that of the noise.
 
     Args:
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
@@ -70,8 +75,23 @@ class Dawn(keras.Model):
         self.detail = detail_network(widths, hints)
         self.unpack = DepthToSpace(dtype="float32")
         stride = 2 ** len(widths)
-        self.card = {"stride": stride, "halo": 8 * stride}
+        self.card = {"stride": stride, "halo": 8 * stride, "tile": LARGE_TILE}
+        self.exposes_only = False
         self.built = True  # both parts were
+
+    def learn(self, part):
+        """Choose what `fit` trains. To be called before `compile`.
+
+        Args:
+            part: `"exposure"`: the output is the curved picture then; `"detail"`; or `"all"`.
+
+        Raises:
+            ValueError: If it is none of these.
+        """
+        if part not in ("exposure", "detail", "all"):
+            raise ValueError(f"part must be 'exposure', 'detail' or 'all', got {part!r}")
+        self.exposure.trainable, self.detail.trainable = part != "detail", part != "exposure"
+        self.exposes_only = part == "exposure"
 
     def call(self, inputs):
         image, *context = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
@@ -94,8 +114,10 @@ class Dawn(keras.Model):
         local = ops.einsum("byr,brcf,bxc->byxf", weights[0], grid, weights[1])
         slope = ops.exp(ops.tile(local[..., :3], (1, 1, 1, 4)))
         curved = packed * slope / (1 + packed * (slope - 1))
-        maps = self.detail(ops.concatenate([curved, packed, local[..., 3:]], axis=-1))
-        factor, summand = ops.split(maps, 2, axis=-1)
+        if self.exposes_only:
+            return self.unpack(curved)
+        maps = self.detail(ops.concatenate([curved, local], axis=-1))
+        factor, summand = ops.tile(maps[..., :3], (1, 1, 1, 4)), maps[..., 3:]
         return self.unpack(curved * (1 + factor) + summand)
 
     def prepare(self, image, peak=1, brightness=None):
@@ -167,23 +189,23 @@ def detail_network(widths=(16, 32, 64, 96), hints=8):
         hints: See `Dawn`.
 
     Returns:
-        A `keras.Model` from the curved and the dark picture, 2x2 pixels in 12 channels each, and the hints,
-        `(batch, height / 2, width / 2, 24 + hints)`, to the 12 factors less 1 and the 12 summands, all 0 at first.
+        A `keras.Model` from the curved picture, 2x2 pixels in 12 channels, the 3 gains and the hints,
+        `(batch, height / 2, width / 2, 15 + hints)`, to the 3 factors less 1 and the 12 summands, all 0 at first.
     """
-    inputs = keras.Input((None, None, 24 + hints))
-    features = inputs
-    for name in ("half_first", "half_second"):
-        features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name=name)(features)
+    inputs = keras.Input((None, None, 15 + hints))
+    features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name="first")(inputs)
     skips = []
     for level, width in enumerate(widths[1:], 1):
         skips.append(features)
         features = layers.Conv2D(width, 2, 2, name=f"smaller_{level}")(features)
         features = residual_block(features, f"down_{level}")
     features = residual_block(features, "coarsest")
-    for level, skip in reversed(list(enumerate(skips))):
+    for level in reversed(range(len(skips))):
         features = DepthToSpace()(layers.Conv2D(4 * widths[level], 1, name=f"larger_{level}")(features))
-        features = residual_block(layers.Add()([features, skip]), f"up_{level}")
-    maps = layers.Conv2D(24, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="maps")(features)
+        features = layers.Add()([features, skips[level]])
+        features = residual_block(features, f"up_{level}") if level else features
+    features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name="last")(features)
+    maps = layers.Conv2D(15, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="maps")(features)
     return keras.Model(inputs, maps, name="detail")
 
 

@@ -31,7 +31,7 @@ def model():
 
 def test_size():
     model = Dawn()
-    assert model.count_params() == 1_234_100
+    assert model.count_params() == 1_226_859
     assert model.card["stride"] == 16
 
 
@@ -117,6 +117,36 @@ def test_parts_of_different_pictures_in_one_batch(model):
     whole, halo = model.predict(pictures, verbose=0), model.card["halo"]
     np.testing.assert_allclose(found[0, :-halo], whole[0, : 320 - halo], atol=1e-4)
     np.testing.assert_allclose(found[1, halo:], whole[1, 320 + halo :], atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["exposure", "detail"])
+def test_one_part_learns_and_the_other_stays(part):
+    keras.utils.set_random_seed(0)
+    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    model.learn(part)
+    model.compile(keras.optimizers.Adam(1e-2), "mae", run_eagerly=True)
+    before = {name: getattr(model, name).get_weights() for name in ("exposure", "detail")}
+    picture = smooth(32, 32)
+    for _ in range(2):  # the last layer of the detail begins at 0 and lets nothing through
+        model.train_on_batch(picture / 4, picture)
+    for name, weights in before.items():
+        after = getattr(model, name).get_weights()
+        changed = [not np.array_equal(*both) for both in zip(weights, after, strict=True)]
+        assert sum(changed) > len(changed) / 2 if name == part else not any(changed), name
+    model.learn("all")
+    assert len(model.trainable_weights) == len(model.weights)
+
+
+def test_the_exposure_alone_leaves_the_detail_out(model):
+    picture = smooth(32, 48)
+    whole = model.predict(picture, verbose=0)
+    model.learn("exposure")
+    exposed = ops.convert_to_numpy(model(picture))
+    model.learn("all")
+    assert exposed.shape == whole.shape and np.abs(exposed - whole).max() > 1e-3
+    assert 0 <= exposed.min() and exposed.max() <= 1
+    with pytest.raises(ValueError, match="part must be"):
+        model.learn("guess")
 
 
 def test_the_guess_is_learnt_from_the_results():
