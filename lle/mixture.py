@@ -19,6 +19,7 @@ WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network 
 BEST = 115  # and of several the one that is nearest to this
 USABLE = (50, 200)  # where it is told
 VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
+LIGHT, COLOR = 0.3, 0.04  # standard deviations of the logarithms of gains that vary the light of a dark picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
 
 
@@ -36,6 +37,8 @@ class Mixture(keras.utils.PyDataset):
         crop: Side in pixels of the square crops; or `None` for the whole, reduced to the size of the thumbnail, which
             teaches the exposure in less time.
         told: The probability that the network is told the brightness of the result; else it gets -1.
+        varied: Names of the sources whose dark pictures are made darker or brighter, and slightly coloured, at random:
+            the same scene in other light. Without it the exposure soon knows the scenes of the training set by heart.
         seed: An int.
         **kwargs: Passed to `keras.utils.PyDataset`, such as `workers`.
 
@@ -50,12 +53,15 @@ class Mixture(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, seed=0, **kwargs):
+    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0, **kwargs):
         super().__init__(**kwargs)
+        if not set(varied) <= set(sources):
+            raise ValueError(f"varied may name {sorted(sources)}, got {varied}")
         if set(sources) != set(shares) or not math.isclose(sum(shares.values()), 1) or min(shares.values()) < 0:
             raise ValueError(f"shares must name {sorted(sources)} and add up to 1, got {shares}")
         self.sources, self.shares = sources, shares
         self.steps, self.batch_size, self.crop, self.told, self.seed = steps, batch_size, crop, told, seed
+        self.varied = varied
         self.epoch = 0
 
     def __len__(self):
@@ -72,9 +78,10 @@ class Mixture(keras.utils.PyDataset):
 
     def _draw(self, random):
         names = list(self.shares)
-        source = self.sources[names[random.choice(len(names), p=[self.shares[name] for name in names])]]
+        name = names[random.choice(len(names), p=[self.shares[name] for name in names])]
         is_told = random.random() < self.told
-        low, high = source(random, self.crop or THUMBNAIL, is_told)
+        low, high = self.sources[name](random, self.crop or THUMBNAIL, is_told)
+        light = np.exp(random.normal(0, LIGHT) + random.normal(0, COLOR, 3)) if name in self.varied else np.ones(3)
         flip, turns = random.integers(2), random.integers(4)
 
         def turn(image):
@@ -82,13 +89,14 @@ class Mixture(keras.utils.PyDataset):
 
         small, small_high = (_reduce(_to_float(part)) for part in (low, high))
         brightness = np.float32([(small_high @ GREY).mean() if is_told else -1])
-        small, low, high = turn(small), turn(low), turn(high)
+        small, low, high = np.clip(turn(small) * light.astype("float32"), 0, 1), turn(low), turn(high)
         if not self.crop:
             return small, brightness, small, np.float32([0, 1]), np.float32([0, 1]), turn(small_high)
         sides = np.array(low.shape[:2])
         begin = random.integers(sides - self.crop + 1)
         rows, columns = (np.stack([begin, begin + self.crop], 1) / sides[:, None]).astype("float32")
         low, high = (_to_float(part[begin[0] :, begin[1] :][: self.crop, : self.crop]) for part in (low, high))
+        low = np.clip(low * light.astype("float32"), 0, 1)
         return low, brightness, small, rows, columns, high
 
 

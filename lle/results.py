@@ -43,7 +43,7 @@ def save(path, model, settings, tables, log=None):
         settings: A dictionary of what defines the run: data, pair counts, epochs, batch, optimizer, seed and so on.
         tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
             `lle.metrics.evaluate` returned.
-        log: The CSV log of the run, which gives its epochs and wall time.
+        log: The CSV log of the run, or a list of those of its phases, which gives its epochs and wall time.
 
     Returns:
         What was written, as a dictionary.
@@ -62,9 +62,9 @@ def save(path, model, settings, tables, log=None):
         "repeatable": repeatable(),
     }
     if log is not None:
-        rows = read_log(log)
-        result["epochs_finished"] = len(rows["epoch"])
-        result["training_seconds"] = round(float(rows["seconds"].sum()), 1)
+        rows = [read_log(part) for part in (log if isinstance(log, list) else [log])]
+        result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
+        result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

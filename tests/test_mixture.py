@@ -71,6 +71,20 @@ def test_crops_lie_where_they_are_said_to_lie():
     assert np.all((rows[:, 1] - rows[:, 0] > 0.1) & (rows[:, 1] - rows[:, 0] < 0.4))
 
 
+@pytest.mark.parametrize("crop", [None, 64])
+def test_another_light_changes_the_dark_picture_alone_and_its_thumbnail_alike(crop):
+    image = np.full((200, 300, 3), 100, "uint8")
+    sources = {"same": unchanged([image])}
+    (low, _, small, *_), high = Mixture(sources, {"same": 1.0}, 1, 30, crop, varied=["same"])[0]
+    np.testing.assert_allclose(high, 100 / 255, atol=1e-6)
+    gains = low[:, 0, 0] / (100 / 255)
+    np.testing.assert_allclose(small, np.broadcast_to(small[:, :1, :1], small.shape), atol=1e-6)
+    np.testing.assert_allclose(low, np.broadcast_to(small[:, :1, :1], low.shape), atol=1e-6)
+    assert 0.15 < np.log(gains).mean(1).std() < 0.45 and 0.01 < np.log(gains).std(1).mean() < 0.08
+    with pytest.raises(ValueError, match="varied may name"):
+        Mixture(sources, {"same": 1.0}, 1, varied=["other"])
+
+
 def test_a_picture_smaller_than_the_crops():
     with pytest.raises(ValueError, match="40 x 48 pixels is smaller than the crops, 64"):
         Mixture({"same": unchanged([picture(100)])}, {"same": 1.0}, 1, crop=64)[0]

@@ -8,6 +8,7 @@ from lle.models.blocks import DepthToSpace
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
 LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
+DROPOUT = 0.3  # of what the exposure knows of the whole, in training: there are far fewer scenes than pixels
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 
 
@@ -169,7 +170,8 @@ def exposure_network(width=16, hints=8):
     cells = features
     features = residual_block(_smaller(cells, width * 8, "exposure_3"), "exposure_3_block")
     pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
-    whole = layers.Dense(width * 8, activation="relu", name="whole")(layers.Concatenate()(pooled))
+    pooled = layers.Dropout(DROPOUT)(layers.Concatenate()(pooled))
+    whole = layers.Dense(width * 8, activation="relu", name="whole")(pooled)
     guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(whole)
 
     aim = ops.where(asked >= 0, asked, guess)
