@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 from lle.enhance import DEFAULT
@@ -80,9 +81,7 @@ def _add_enhance(commands):
         help="the mean grey value that each result should have, between 0 (black) and 1 (white), for a network that "
         "can be told",
     )  # fmt: skip
-    command.add_argument(
-        "--max-megapixels", type=_positive, help="refuse larger pictures before they are decoded (179)"
-    )
+    _add_limit(command)
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
 
@@ -100,6 +99,7 @@ def _add_evaluate(commands):
         choices=("standard", "gt_mean", "report_1", "report_3", "report_5"),
         help="standard, or what is measured in a report (standard)",
     )
+    _add_limit(command)
     command.add_argument("-o", "--out", help="also write the table to this CSV file")
     command.add_argument("--force", action="store_true", help="overwrite that file")
     command.set_defaults(run=_evaluate)
@@ -109,6 +109,7 @@ def _add_compare(commands):
     command = commands.add_parser("compare", help="write a sheet that shows pictures and their enhancements")
     command.add_argument("files", nargs="+", metavar="FILE")
     command.add_argument("--model", action="append", help=f"may be given several times ({DEFAULT})")
+    _add_limit(command)
     command.add_argument("-o", "--out", required=True, help="the sheet, such as sheet.png")
     command.add_argument("--force", action="store_true", help="overwrite that file")
     command.set_defaults(run=_compare)
@@ -116,6 +117,12 @@ def _add_compare(commands):
 
 def _add_model(command):
     command.add_argument("--model", default=DEFAULT, help=f"name of a network or path of a .keras file ({DEFAULT})")
+
+
+def _add_limit(command):
+    command.add_argument(
+        "--max-megapixels", type=_positive, help="refuse larger pictures before they are decoded (179)"
+    )
 
 
 def _ratio(text):
@@ -148,51 +155,63 @@ def _evaluate(options):
 
     from lle import metrics
     from lle.enhance import load
-    from lle.paths import replacing
+    from lle.paths import naming, one_line, replacing
 
-    table = metrics.evaluate(load(options.model), _pairs(options.data, options.split), options.protocol)
+    pairs = _pairs(options.data, options.split, options.max_megapixels)
+    if options.out:
+        _check_inputs(options.out, [options.model, *(path for pair in pairs for path in pair)])
+    table = metrics.evaluate(load(options.model), pairs, options.protocol, options.max_megapixels)
+    table = table.rename(index=one_line)  # a name that is no UTF-8 can be neither printed nor written
     print(table.to_string(float_format="{:.4f}".format))
     if options.out:
-        with replacing(options.out) as temporary:
+        with replacing(options.out) as temporary, naming(options.out):
             table.to_csv(temporary, index_label="image")
 
 
-def _pairs(data, split):
+def _pairs(data, split, max_megapixels):
     from lle.data import find_pairs, lol, samples
 
     if data in ("samples", "lol"):
         return getattr(samples() if data == "samples" else lol(), split)
     if not Path(data, "low").is_dir():
         raise ValueError(f"{data}: neither samples nor lol nor a folder that holds low/ and high/")
-    return find_pairs(Path(data, "low"), Path(data, "high"))
+    return find_pairs(Path(data, "low"), Path(data, "high"), max_megapixels)
 
 
 def _compare(options):
     from matplotlib.backend_bases import FigureCanvasBase
 
+    names = options.model or [DEFAULT]
+    _check_inputs(options.out, [*options.files, *names])
     _check_out(options, FigureCanvasBase.get_supported_filetypes())
 
     import numpy as np
 
     from lle import plots
     from lle.enhance import enhance, load
-    from lle.paths import replacing
     from lle.pictures import open_picture
 
     for file in options.files:
-        if Path(file).is_dir():
+        if os.path.isdir(file):
             raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
-    names = options.model or [DEFAULT]
     titles = [Path(name).stem for name in names]
     models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
     rows = []
     for file in options.files:
-        with open_picture(file) as picture:
+        with open_picture(file, options.max_megapixels) as picture:
             pictures = {"input": picture, **{name: enhance(picture, model) for name, model in models.items()}}
         rows.append({title: np.asarray(_small(picture)) for title, picture in pictures.items()})
     figure = plots.compare(rows, names=[Path(file).stem for file in options.files])
-    with replacing(options.out) as temporary:
-        figure.savefig(temporary, format=Path(options.out).suffix[1:].lower())
+    _write_figure(figure, options.out)
+
+
+def _write_figure(figure, out):
+    from lle.paths import naming, replacing
+
+    memory = BytesIO()  # Pillow's own writing takes no notice of a disk that becomes full
+    figure.savefig(memory, format=Path(out).suffix[1:].lower())
+    with replacing(out) as temporary, naming(out):
+        temporary.write_bytes(memory.getbuffer())
 
 
 def _small(picture):
@@ -213,6 +232,13 @@ def _download(options):
     from lle import download
 
     print(download.lol())
+
+
+def _check_inputs(out, files):
+    """Refuse an output that is one of the files that are read, also by a link; `files` may hold names of networks."""
+    for file in files:
+        if os.path.exists(out) and os.path.exists(file) and os.path.samefile(out, file):
+            raise ValueError(f"{out} is the input {file} and would be replaced: choose another output")
 
 
 def _check_out(options, formats=None):

@@ -21,8 +21,10 @@ class Batches(keras.utils.PyDataset):
         names: What messages shall call the pictures, as many strings or paths; by default their places, from 0.
 
     Raises:
-        ValueError: If there is no picture, the two differ in number or in size, a picture is smaller than the crop, or
-            there are not as many names.
+        ValueError: If there is no picture, the two differ in number or in size, a picture is smaller than the crop,
+            there are not as many names, or `batch_size` or `crop` is below 1. And of a batch, if its pictures are
+            neither uint8 nor float in [0, 1].
+        IndexError: Of a batch that there is not.
 
     Example:
 
@@ -34,6 +36,8 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0, names=None):
         super().__init__()
+        if batch_size < 1 or (crop or 1) < 1:
+            raise ValueError(f"batch_size and crop must be at least 1, got {batch_size} and {crop}")
         if len(low) == 0 or (high is not None and [len(low), *map(_size, low)] != [len(high), *map(_size, high)]):
             raise ValueError("low and high must hold equally many pictures, at least one, each pair of one size")
         smallest = min(min(_size(image)) for image in low)
@@ -49,6 +53,8 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self.low) // self.batch_size)
 
     def __getitem__(self, index):
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} batches, from 0, and no batch {index}")
         self.served.append(index)
         chosen = self._chosen(index)
         sides = [self.low] if self.high is None else [self.low, self.high]
@@ -79,7 +85,15 @@ class Batches(keras.utils.PyDataset):
 
     def _prepare(self, images, i):
         """Crop, flip and turn one picture or the two of a pair alike; to float32 in [0, 1]."""
-        return [image.astype("float32") / (255 if image.dtype == np.uint8 else 1) for image in self._window(images, i)]
+        return [self._as_float(image, i) for image in self._window(images, i)]
+
+    def _as_float(self, image, i):
+        if image.dtype == np.uint8:
+            return image.astype("float32") / 255
+        if image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf:  # what is no number ends the training, with names
+            name = i if self.names is None else self.names[i]
+            raise ValueError(f"picture {name} must be uint8 or float in [0, 1], got {image.dtype} up to {image.max()}")
+        return image.astype("float32")
 
     def _window(self, images, i):
         """Crop, flip and turn alike; from a picture n times as large as the first, a crop n times as large."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from lle.paths import naming
-from lle.pictures import exif_without_layout, first_line, open_picture, upright
+from lle.paths import naming, one_line
+from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, upright
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
@@ -24,6 +24,7 @@ RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, o
 TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
+LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
 
@@ -50,6 +51,7 @@ def load(name_or_path=DEFAULT):
 
     if not zipfile.is_zipfile(path):  # of which Keras says that it was not found
         raise ValueError(f"{path}: not a .keras file, or one that was cut off")
+    _check_texts(path)
 
     import keras
 
@@ -62,6 +64,7 @@ def load(name_or_path=DEFAULT):
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
     model.card = card or getattr(model, "card", RAW_CARD if is_raw else CARD)
+    model.loaded_from = str(name_or_path)  # for messages
     return model
 
 
@@ -128,8 +131,9 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
     Raises:
         OSError: If the file is missing or cannot be read.
         ValueError: If the image or the model is none of these, or the brightness cannot be set, or not to this; the
-            message names the file.
+            message names the file. Or if the limit is no positive number.
     """
+    check_megapixels(max_megapixels)
     model = _loaded(model) if isinstance(model, (str, Path)) else model
     if isinstance(image, (str, Path)):
         with naming(image), open_picture(image, max_megapixels) as picture:
@@ -156,7 +160,7 @@ def find(name_or_path):
         The path of its file, and its card as a dictionary, or `None` for a file of your own.
 
     Raises:
-        ValueError: If there is no such name or file.
+        ValueError: If there is no such name or file, or the card is damaged.
     """
     if str(name_or_path).endswith(".keras"):
         if not Path(name_or_path).is_file():
@@ -165,10 +169,29 @@ def find(name_or_path):
     names = sorted(card.stem for card in WEIGHTS.glob("*.json"))
     if str(name_or_path) not in names:
         raise ValueError(f"no network is called '{name_or_path}': give one of {names}, or a .keras file of your own")
-    card = json.loads((WEIGHTS / f"{name_or_path}.json").read_text(encoding="utf-8"))
+    card = _read_card(WEIGHTS / f"{name_or_path}.json")
     if not (WEIGHTS / card["file"]).is_file():
         raise ValueError(f"{WEIGHTS / card['file']}: the weights of {name_or_path!r} are missing")
     return WEIGHTS / card["file"], card
+
+
+def _read_card(path):
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: a damaged card ({first_line(error)})") from error
+    for key, kind in (("file", str), ("sha256", str), ("stride", int), ("halo", int)):
+        if not isinstance(card, dict) or not isinstance(card.get(key), kind):
+            raise ValueError(f"{path}: a damaged card, which lacks {key!r}")
+    return card
+
+
+def _check_texts(path):
+    """Refuse a `.keras` file whose configuration would fill the memory."""
+    with naming(path), zipfile.ZipFile(path) as file:
+        for entry in file.infolist():
+            if entry.filename.endswith(".json") and entry.file_size > LARGEST_TEXT:
+                raise ValueError(f"its {entry.filename} has {entry.file_size / 1e6:.0f} MB, more than a network's")
 
 
 def _newer(path):
@@ -234,12 +257,16 @@ def _enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
             try:
                 part = _as_numpy(enhance_tile(batch, *shares))
             except ValueError as error:  # of Keras, several lines long
-                raise ValueError(f"the model does not take {batch.shape} ({first_line(error)})") from error
+                raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
             expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
             if part.shape != expected or not np.isfinite(part).all():
-                raise ValueError(f"the model made {part.shape} of {batch.shape}, or values that are not numbers")
+                raise ValueError(f"{_called(model)} made {part.shape} of {batch.shape}, or values that are not numbers")
             inner = _scaled(rows, scale, top), _scaled(columns, scale, left)
             yield _scaled(rows, scale), _scaled(columns, scale), np.clip(part[0][inner], 0, 1).astype("float32")
+
+
+def _called(model):
+    return one_line(f"the model {getattr(model, 'loaded_from', '')}").rstrip()
 
 
 def _for_tiles(model, image, peak, brightness):

@@ -1,7 +1,7 @@
 """Enhancing picture files: what stands in a file comes out again, with 16 bits, EXIF and colour profile."""
 
-import errno
 import os
+import stat
 import struct
 import sys
 import zlib
@@ -17,11 +17,13 @@ from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
 from lle.enhance import DEFAULT, NOT_RGB, enhance, find, load, run
-from lle.paths import naming, one_line, replacing, temporary_name
+from lle.paths import naming, one_line, remove_leftovers, replacing
 from lle.pictures import (
     HEIF_SUFFIXES,
     TIFF_TEXTS,
     check_decoder,
+    check_file,
+    check_megapixels,
     exif_without_layout,
     first_line,
     open_picture,
@@ -47,8 +49,8 @@ def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brig
     name and then renamed, so a run that was interrupted leaves no half-written file, and goes on where it stopped.
 
     Args:
-        sources: Paths of pictures and of folders; subfolders, but for `out` itself, are mirrored below `out`. Camera
-            raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
+        sources: Paths of pictures and of folders, or a single one; subfolders, but for `out` itself, are mirrored below
+            `out`. Camera raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
         model: What `lle.enhance` takes; camera raw needs a network on packed frames.
         overwrite: `False` leaves the pictures that are there already.
@@ -61,21 +63,23 @@ def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brig
 
     Raises:
         ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
-            get the same name, or a picture would replace one of those to enhance; nothing is written then.
+            get the same name, a picture would replace one of those to enhance, or `max_megapixels` is no positive
+            number; nothing is written then.
     """
+    check_megapixels(max_megapixels)
+    sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     if isinstance(model, (str, Path)):
         find(model)  # also where nothing is left to do
     jobs, unread = _plan(
         [Path(source) for source in sources], Path(out), SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
     )
-    for target in jobs:
-        temporary_name(target).unlink(missing_ok=True)  # of a run that was killed
-    report = Report([], [target for target in jobs if target.exists() and not overwrite], [])
+    remove_leftovers(jobs)
+    report = Report([], [target for target in jobs if os.path.exists(target) and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
     if todo and isinstance(model, (str, Path)):
         model = load(model)
-    for error in unread:
-        _fail(report, Path(error.filename), error)
+    for path, error in unread:
+        _fail(report, path, error)
     for target, source in tqdm(todo.items(), unit="picture"):
         try:
             enhance_file(source, target, model, ratio or "auto", brightness, max_megapixels)
@@ -103,10 +107,11 @@ def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, m
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If the picture does not decode, the format is not known or cannot hold its transparency.
+        ValueError: If the picture is no regular file or does not decode, the format is not known or cannot hold its
+            transparency, or the limit is no positive number.
     """
-    if not Path(source).exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+    check_megapixels(max_megapixels)
+    check_file(source)
     target = Path(target)
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
@@ -163,15 +168,21 @@ def _is_raw(path):
 
 
 def _plan(sources, out, suffixes):
-    """Which picture goes where, a dictionary from the output file to the picture; and folders that cannot be read."""
-    is_single = len(sources) == 1 and not sources[0].is_dir()
+    """Which picture goes where, a dictionary from the output file to the picture; and what cannot be read.
+
+    That is a list of a path and an error each. Only `os.path` says something of any path: `pathlib` raises errors for
+    links in a circle and for folders that are forbidden.
+    """
+    is_single = len(sources) == 1 and not os.path.isdir(sources[0])
     is_name = is_single and Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE and not out.is_dir()
     if not is_name and (out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir())):
         raise ValueError(f"{out} names a file: give a folder, or for a single picture also the name of a picture")
-    jobs, unread = {}, []
-    for source in sources:
-        if source.is_dir():
+    jobs, unread = {}, [(source, ValueError("embedded null byte")) for source in sources if "\0" in str(source)]
+    for source in (source for source in sources if "\0" not in str(source)):
+        if os.path.isdir(source):
             found, errors = _pictures(source, out, suffixes)
+            if not found and len(sources) == 1:
+                raise errors[0][1]
             unread += errors
             pairs = [(path, out / path.relative_to(source)) for path in found]
         else:
@@ -179,30 +190,48 @@ def _plan(sources, out, suffixes):
         for path, target in pairs:
             if _is_raw(path) and not is_name:
                 target = target.with_name(f"{target.name}.jpg")  # beside photo.jpg, which many cameras make with it
-            if jobs.setdefault(target, path).resolve() != path.resolve():
+            if os.path.realpath(jobs.setdefault(target, path)) != os.path.realpath(path):
                 raise ValueError(f"{jobs[target]} and {path} would both become {target}: enhance them one by one")
-    originals = {path.resolve() for path in jobs.values()}
-    for target in jobs:
-        if target.resolve() in originals:
-            raise ValueError(f"{target} is a picture to enhance and would be replaced: choose another output")
+    _check_targets(jobs)
     return jobs, unread
+
+
+def _check_targets(jobs):
+    originals = {os.path.realpath(path) for path in jobs.values()}
+    for target in jobs:
+        if os.path.realpath(target) in originals:
+            raise ValueError(f"{target} is a picture to enhance and would be replaced: choose another output")
 
 
 def _pictures(folder, out, suffixes):
     """The pictures in a folder and below it, without hidden ones and those in an output folder inside it.
 
-    Links to folders are not followed. Also returns the errors of the folders that cannot be read.
+    Links to folders are not followed. Also returns the folders that cannot be read, each with the error.
     """
-    inner = out.resolve() if folder.resolve() in out.resolve().parents else None
+    inner = Path(os.path.realpath(out))
+    inner = inner if Path(os.path.realpath(folder)) in inner.parents else None
     found, unread = [], []
-    for parent, folders, names in os.walk(folder, onerror=unread.append):
+    for parent, folders, names in os.walk(folder, onerror=lambda error: unread.append((Path(error.filename), error))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):
-            if path.suffix.lower() in suffixes and path.is_file() and inner not in path.resolve().parents:
+            if (
+                path.suffix.lower() in suffixes
+                and _may_be_file(path)
+                and inner not in Path(os.path.realpath(path)).parents
+            ):
                 found.append(path)
-    if not found:
-        raise unread[0] if unread else ValueError(f"{one_line(folder)}: no picture in this folder")
+    if not found and not unread:
+        raise ValueError(f"{one_line(folder)}: no picture in this folder")
     return sorted(found), unread
+
+
+def _may_be_file(path):
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:  # opening it will say so
+        return True
+    except OSError:  # a link that leads nowhere or in a circle
+        return False
 
 
 def _has_alpha(pixels):

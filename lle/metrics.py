@@ -25,7 +25,7 @@ SSIM_WINDOW = 11  # pixels
 FAR_OUTSIDE = 16  # an output may leave [0, 1], one of 0 to 255 is a mistake
 
 
-def evaluate(model, pairs, protocol="standard"):
+def evaluate(model, pairs, protocol="standard", max_megapixels=None):
     """Measure a network on image pairs.
 
     - `standard`: native size, RGB; the output is clipped to [0, 1] and rounded to 8 bit; PSNR and SSIM as `psnr` and
@@ -46,6 +46,7 @@ def evaluate(model, pairs, protocol="standard"):
         model: A Keras model, or any function from a float32 batch in [0, 1] to such a batch.
         pairs: A list of `lle.data.Pair`.
         protocol: One of `PROTOCOLS`.
+        max_megapixels: A larger picture is refused before it is decoded; by default above Pillow's limit, 179.
 
     Returns:
         A `pandas.DataFrame` with a row for each image, and the mean over the images as the row `mean`.
@@ -61,8 +62,8 @@ def evaluate(model, pairs, protocol="standard"):
         raise ValueError("no picture may be called 'mean', which is the name of the table's last row")
     rows = {}
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
-        reference = read_image(pair.high)
-        low = read_image(pair.low)
+        reference = read_image(pair.high, max_megapixels)
+        low = read_image(pair.low, max_megapixels)
         if min(reference.shape[:2]) < SSIM_WINDOW:
             raise ValueError(f"{pair.high}: SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels")
         rows[pair.name] = _measure(reference, run(model, low.astype("float32") / 255), protocol)

@@ -1,18 +1,24 @@
 """Opening picture files of any origin, and what to say of those that cannot be opened."""
 
+import errno
+import math
+import os
+import stat
 import threading
 import warnings
+from numbers import Real
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from lle.paths import one_line
+from lle.paths import naming, one_line
 
 HEIF_SUFFIXES = {".heic", ".heif"}
 # What a TIFF file says about its picture, not about how it is stored.
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
 TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
 ORIENTATION = 0x0112
+BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # how a TIFF file stores its samples
 OPENING = threading.Lock()
 
 
@@ -30,13 +36,18 @@ def open_picture(path, max_megapixels=None):
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If it does not decode; the message names the file.
+        ValueError: If it is no regular file or does not decode, and the message names the file; or if `max_megapixels`
+            is no positive number.
     """
+    check_megapixels(max_megapixels)
+    check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of half of the limit, of broken metadata
-            picture = _open(path, max_megapixels)
-            picture.is_deep = ";16" in str(picture.tile)  # the decoder's name for it, such as "RGB;16B"
+            picture = open_within(path, max_megapixels)
+            check_samples(picture)
+            # The decoder's name for it, such as "RGB;16B"; CMYK and LAB are left to Pillow, which knows what they mean.
+            picture.is_deep = ";16" in str(picture.tile) and picture.mode not in ("CMYK", "LAB")
             picture.load()
             return picture
     except (FileNotFoundError, PermissionError, IsADirectoryError):
@@ -48,6 +59,59 @@ def open_picture(path, max_megapixels=None):
         raise ValueError(f"{one_line(path)}: {first_line(error)}; max_megapixels sets the limit") from error
     except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
         raise ValueError(f"{one_line(path)}: does not decode ({first_line(error)})") from error
+
+
+def check_file(path):
+    """Refuse what is no regular file: opening a named pipe would wait for ever, and a device may have no end.
+
+    Args:
+        path: The file; links are followed.
+
+    Raises:
+        OSError: If there is no such file, it cannot be reached or is a folder.
+        ValueError: If it is anything else than a file, or the name cannot be one.
+    """
+    with naming(path):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise ValueError("not a regular file")
+
+
+def check_megapixels(max_megapixels):
+    """Refuse a limit that is none.
+
+    Args:
+        max_megapixels: `None` or a positive number.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if max_megapixels is None:
+        return
+    if not isinstance(max_megapixels, Real) or not 0 < max_megapixels < math.inf:
+        raise ValueError(f"max_megapixels must be a positive number, got {max_megapixels!r}")
+
+
+def check_samples(picture):
+    """Refuse the TIFF files that Pillow and OpenCV open, but whose samples they take for something else.
+
+    Args:
+        picture: An opened `PIL.Image.Image`.
+
+    Raises:
+        ValueError: If the samples are signed, or have 16 bits and lie in separate planes or count from white.
+    """
+    if picture.format != "TIFF":
+        return
+    bits, tags = max(picture.tag_v2.get(BITS, (1,))), picture.tag_v2
+    if bits == 8 and 2 in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("signed samples of 8 bits have no known white")
+    if bits == 16 and tags.get(PLANES) == 2 and len(tags[BITS]) > 1:
+        raise ValueError("16 bits per sample in separate planes: save it with interleaved samples")
+    if bits == 16 and tags.get(PHOTOMETRIC) == 0:
+        raise ValueError("16 bits per sample where 0 is white: save it with 0 for black")
 
 
 def check_decoder(path):
@@ -104,8 +168,16 @@ def first_line(error):
     return lines[0][:200] if lines else type(error).__name__
 
 
-def _open(path, max_megapixels):
-    """Read the header of a picture, with a limit of one's own, which Pillow only has for the whole process."""
+def open_within(path, max_megapixels=None):
+    """Read the header of a picture, with a limit of one's own, which Pillow only has for the whole process.
+
+    Args:
+        path: A file that Pillow can decode.
+        max_megapixels: See `open_picture`.
+
+    Returns:
+        The `PIL.Image.Image`, not yet decoded. Of its errors nothing is caught.
+    """
     if max_megapixels is None:
         return Image.open(path)
     with OPENING:

@@ -162,11 +162,18 @@ def _curve_legend(figure, names):
         _legend(figure, handles)
 
 
+def _as_it_is(text):
+    """Options of a text for matplotlib, which takes dollar signs for formulas and no names that are not UTF-8."""
+    return {"text": str(text).encode("utf-8", "backslashreplace").decode("utf-8"), "parse_math": False}
+
+
 def _legend(figure, handles):
     """A legend above the axes, in as many columns as find room: about 6 pixels a letter, 45 for mark and gap."""
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, int(100 * WIDTH / (6 * longest + 45)))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set(**_as_it_is(text.get_text()))
 
 
 def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
@@ -236,10 +243,11 @@ def _columns(titles, left=0):
     return cell, titles, LINE * max(1 + title.count("\n") for title in titles)
 
 
-def _text(figure, x, y, text, fontsize=10, **options):
+def _text(figure, x, y, shown, fontsize=10, **options):
     """Text centred on a point, in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
-    figure.text(x / across, 1 - y / down, text, ha="center", va="center", fontsize=fontsize, **options)
+    text = figure.text(x / across, 1 - y / down, "", ha="center", va="center", fontsize=fontsize, **options)
+    text.set(**_as_it_is(shown))
 
 
 def _picture(figure, left, top, width, height, image, **options):
@@ -379,6 +387,8 @@ def per_image(tables, measure="psnr"):
     step = -(-len(images) // 60)  # as many names as find room
     rotation = 90 if sum(len(str(name)) for name in images) > 90 else 0
     axes.set_xticks(range(0, len(images), step), images[::step], rotation=rotation, fontsize=9)
+    for label, name in zip(axes.get_xticklabels(), images[::step], strict=True):
+        label.set(**_as_it_is(name))
     axes.set(xlabel="image", ylabel=_label(measure))
     _legend(figure, handles)
     return figure

@@ -4,13 +4,14 @@ import json
 import os
 import random
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from lle.paths import replacing
+from lle.paths import naming, remove_leftovers, replacing
 from lle.plots import read_log
 
 # For `compile(jit_compile=...)`: on CPUs XLA's convolutions take longer than those that TensorFlow calls otherwise, and
@@ -62,18 +63,19 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
         A list for the `callbacks` of `fit`.
 
     Raises:
-        ValueError: If the folder holds a run with other settings, or a callback is to restore the best weights, which
-            an interruption would lose: load `best.keras` instead.
+        ValueError: If the folder holds a run with other settings, or what it is to be resumed from is damaged or
+            missing; or a callback is to restore the best weights, which an interruption would lose: load `best.keras`
+            instead.
     """
     if any(getattr(callback, "restore_best_weights", False) for callback in schedule):
         raise ValueError(f"leave restore_best_weights off: the best model is {Path(run_dir) / 'best.keras'}")
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_settings(run_dir / "settings.json", settings)
-    log = run_dir / "log.csv"
-    _forget_unfinished(log, run_dir / "backup" / STATE)
-    best = {"min": np.nanmin, "max": np.nanmax}[mode]
-    before = best(read_log(log)[monitor]) if log.exists() and log.stat().st_size else None
+    log, state = run_dir / "log.csv", run_dir / "backup" / STATE
+    remove_leftovers([log, state, run_dir / "settings.json"])
+    _mend_log(log, state)
+    before = _best_before(log, monitor, mode)
     checkpoint = _WholeCheckpoint(
         run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
     )
@@ -146,15 +148,19 @@ class _Resume(keras.callbacks.BackupAndRestore):
     def __init__(self, run_dir, schedule, batches, hours):
         super().__init__(run_dir / "backup", delete_checkpoint=False)
         self.state = run_dir / "backup" / STATE
-        if self.state.exists():  # else the name that Keras gave, as in runs from before there was one for each epoch
-            name = json.loads(self.state.read_text()).get("weights", Path(self._weights_path).name)
-            self._weights_path = str(self.state.with_name(name))
+        self.is_resumed = self.state.exists()
+        if self.is_resumed:  # else the name that Keras gave, as in runs from before there was one for each epoch
+            weights = self.state.with_name(_read_state(self.state).get("weights", Path(self._weights_path).name))
+            if not weights.is_file():
+                raise ValueError(f"{weights}: missing, from which the run would go on: restore it or remove {run_dir}")
+            self._weights_path = str(weights)
         self.log, self.schedule, self.batches = run_dir / "log.csv", schedule, batches
         self.seconds = np.inf if hours is None else 3600 * hours
 
     def on_train_begin(self, logs=None):
         self.model._initial_epoch = None  # Keras keeps that of an earlier, resumed run of the same model
-        super().on_train_begin(logs)
+        with naming(self._weights_path) if self.is_resumed else nullcontext():
+            super().on_train_begin(logs)
         self.start = time.monotonic()
         if self.schedule and self.model._initial_epoch:
             self._show_again(self.model._initial_epoch)
@@ -201,7 +207,7 @@ class _Resume(keras.callbacks.BackupAndRestore):
 def _check_settings(path, settings):
     compared = json.loads(json.dumps({key: value for key, value in settings.items() if key != "epochs"}))
     if path.exists():
-        before = json.loads(path.read_text())
+        before = _read_json(path)
         changed = sorted(key for key in before.keys() | compared.keys() if before.get(key) != compared.get(key))
         if changed:
             raise ValueError(
@@ -212,12 +218,48 @@ def _check_settings(path, settings):
         temporary.write_text(json.dumps(compared, indent=1))
 
 
-def _forget_unfinished(log, state):
-    """Take the epoch out of the log that was logged but not backed up: the run was killed then, and it comes again."""
-    if not log.exists():
-        return
-    lines = log.read_bytes().splitlines(keepends=True)
-    finished = json.loads(state.read_text())["epoch"] if state.exists() else 0
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, restore it or remove {path.parent} ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged, restore it or remove {path.parent} (it holds no dictionary)")
+    return content
+
+
+def _read_state(path):
+    """What a run resumes from: the number of finished epochs, and the name of the weights' file unless it is Keras's"""
+    state = _read_json(path)
+    if not isinstance(state.get("epoch"), int) or not isinstance(state.get("weights", ""), str):
+        raise ValueError(f"{path}: damaged, restore it or remove {path.parent} (no epoch or no weights)")
+    return state
+
+
+def _mend_log(log, state):
+    """Take the epoch out of the log that was logged but not backed up: the run was killed then, and it comes again.
+
+    A last row that was cut off keeps its whole values and gets an end, so that the next epoch has a row of its own.
+    """
+    lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+    if len(lines) > 2 and not state.exists():
+        raise ValueError(f"{state}: missing, but {log} has finished epochs: restore it or remove {log.parent}")
+    finished = _read_state(state)["epoch"] if state.exists() else 0
+    mended = lines
     if len(lines) == finished + 2 or (len(lines) == 1 and not finished):  # the heading alone may be cut off, too
+        mended = lines[: finished + 1] if finished else []
+    elif finished and len(lines) == finished + 1 and not lines[-1].endswith((b"\r", b"\n")):
+        values = [str(finished - 1).encode(), *lines[-1].split(b",")[1:-1]]
+        values += [b""] * (lines[0].count(b",") + 1 - len(values))
+        mended = [*lines[:-1], b",".join(values) + b"\r\n"]
+    if mended is not lines:
         with replacing(log) as temporary:
-            temporary.write_bytes(b"".join(lines[: finished + 1] if finished else []))
+            temporary.write_bytes(b"".join(mended))
+
+
+def _best_before(log, monitor, mode):
+    """The best monitored value in the log, or `None` if there is none yet."""
+    if not log.exists() or not log.stat().st_size:
+        return None
+    values = read_log(log)[monitor]
+    return {"min": np.nanmin, "max": np.nanmax}[mode](values) if np.isfinite(values).any() else None

@@ -8,7 +8,7 @@ from lle.batches import Batches
 
 def numbered(count, height, width):
     """Pictures whose every value is a number of its own, and references that hold the same plus a half."""
-    low = np.arange(count * height * width * 3, dtype="float32").reshape(count, height, width, 3)
+    low = np.arange(count * height * width * 3, dtype="float32").reshape(count, height, width, 3) / 4096  # below 0.5
     return low, low + 0.5
 
 
@@ -23,7 +23,7 @@ def test_both_pictures_always_get_the_same_window(count, height, width, batch_si
         first, second = batches[index]
         np.testing.assert_array_equal(second, first + 0.5)
         assert first.shape[1:3] == ((crop, crop) if crop else (height, width)) and first.dtype == np.float32
-        seen += [int(image.min()) // (height * width * 3) for image in first]
+        seen += [int(4096 * image.min()) // (height * width * 3) for image in first]
     assert sorted(seen) == list(range(count))  # each picture once
 
 
@@ -45,7 +45,7 @@ def test_what_an_epoch_holds_depends_on_seed_and_epoch_alone():
 
 
 def test_all_flips_and_turns_occur_and_nothing_else():
-    image = np.arange(3 * 3 * 3, dtype="float32").reshape(1, 3, 3, 3)
+    image = np.arange(3 * 3 * 3, dtype="float32").reshape(1, 3, 3, 3) / 32
     batches = Batches(image, batch_size=1, augment=True)
     found = set()
     for batches.epoch in range(100):
@@ -71,3 +71,22 @@ def test_refuses():
         Batches(low, high[:, :3])
     with pytest.raises(ValueError, match="crop of 5x5 does not fit into a picture with a side of 4"):
         Batches(low, high, crop=5)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}])
+def test_numbers_below_1(options):
+    with pytest.raises(ValueError, match="batch_size and crop must be at least 1"):
+        Batches(np.zeros((3, 4, 4, 3)), **options)
+
+
+def test_a_batch_that_there_is_not():
+    batches = Batches(np.zeros((3, 4, 4, 3)), batch_size=2)
+    for index in (2, -1):
+        with pytest.raises(IndexError, match="there are 2 batches"):
+            batches[index]
+
+
+@pytest.mark.parametrize("dtype, value", [("uint16", 7), ("int64", 7), ("float32", 255), ("float64", 1.1)])
+def test_pictures_of_another_kind(dtype, value):
+    with pytest.raises(ValueError, match="picture b.png must be uint8 or float in .0, 1., got"):
+        Batches(np.full((1, 4, 4, 3), value, dtype), names=["b.png"])[0]

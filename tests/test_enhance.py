@@ -389,3 +389,18 @@ def test_a_network_that_has_no_say_in_the_brightness_refuses_it(model):
     for network in (model, half):
         with pytest.raises(ValueError, match="brightness of this network's results cannot be set"):
             enhance(picture(8, 8), network, brightness=0.5)
+
+
+def test_submodules_are_reached_from_the_package():
+    code = """
+import sys
+import lle
+assert not {"lle.files", "lle.data", "lle.plots", "keras", "tensorflow"} & set(sys.modules)
+assert callable(lle.files.enhance_file) and callable(lle.data.read_image) and callable(lle.plots.curves)
+assert callable(lle.enhance) and callable(lle.load)
+import lle.enhance
+assert callable(lle.enhance) and not hasattr(lle, "nothing")
+for name in lle.SUBMODULES:
+    assert getattr(lle, name).__name__ == f"lle.{name}"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -87,7 +87,7 @@ def test_what_was_found_sound_is_remembered_until_it_changes(tmp_path, write, mo
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(checking, "WORTH_REMEMBERING", 0)
     decoded, real = [], checking._decoded_size
-    monkeypatch.setattr(checking, "_decoded_size", lambda path: decoded.append(path.name) or real(path))
+    monkeypatch.setattr(checking, "_decoded_size", lambda path, limit: decoded.append(path.name) or real(path, limit))
     find = functools.partial(data.find_pairs, tmp_path / "low", tmp_path / "high")
     write("low/1.png"), write("high/1.png"), write("low/2.png"), write("high/2.png")
     (tmp_path / "low" / "1.png").write_text("no picture")

@@ -1,5 +1,6 @@
 """Files of networks with faults: refused in one line, and no code in them is run."""
 
+import importlib
 import json
 import zipfile
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lle.enhance import enhance, load
+from lle.enhance import LARGEST_TEXT, enhance, load
 from lle.models import ZeroDCE
 
 
@@ -109,9 +110,33 @@ def test_of_another_network(tmp_path, whole, tally):
     ):
         inputs = keras.Input((None, None, 3))
         keras.Model(inputs, build(inputs)).save(other)
-        tally.attempt(lambda: enhance(picture, load(other)))
+        tally.attempt(lambda: enhance(picture, load(other)), other)
     inputs = keras.Input((64, 64, 3))  # of one size only
     keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs)).save(other)
-    tally.attempt(lambda: enhance(picture, load(other)))
+    tally.attempt(lambda: enhance(picture, load(other)), other)
     assert tally.survived == 0
     assert tally.attempt(lambda: enhance(picture, load(whole))).size == picture.size
+
+
+def test_a_configuration_that_would_fill_the_memory(tmp_path, whole, tally):
+    """Networks whose configuration inflates to more than the memory should hold."""
+    for name in ("config.json", "metadata.json"):
+        path = tmp_path / f"{name}.keras"
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for entry in old.namelist():
+                new.writestr(entry, " " * int(LARGEST_TEXT + 1) if entry == name else old.read(entry))
+        assert path.stat().st_size < 1e6
+        tally.attempt(lambda path=path: load(path), path)
+    assert tally.survived == 0
+
+
+def test_damaged_cards(tmp_path, monkeypatch, tally):
+    """Cards of networks that are cut off, no dictionary, or without what a card has to say."""
+    monkeypatch.setattr(importlib.import_module("lle.enhance"), "WEIGHTS", tmp_path)
+    whole = {"file": "a.keras", "sha256": "0", "stride": 1, "halo": 1}
+    broken = [{key: value for key, value in whole.items() if key != left_out} for left_out in whole]
+    contents = ["", "{", "{}", "[]", "3", '{"sha256": 3}', json.dumps({**whole, "file": 3}), *map(json.dumps, broken)]
+    for content in contents:
+        (tmp_path / "a.json").write_text(content)
+        tally.attempt(lambda: load("a"), tmp_path / "a.json")
+    assert tally.survived == 0

@@ -248,6 +248,17 @@ def test_places_that_are_forbidden(tally, ordinary_user, capsys):
     assert left_in(locked) == [] and "Permission denied" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="works with the permissions of Linux")
+def test_forbidden_inputs_cost_no_other(ordinary_user):
+    good = saved(ordinary_user / "1.png")
+    hidden, listed = saved(ordinary_user / "hidden" / "2.png"), saved(ordinary_user / "listed" / "3.png")
+    hidden.parent.chmod(0), listed.parent.chmod(0o400)  # the latter shows names and nothing else
+    out = ordinary_user / "out"
+    report = enhance_files([hidden, hidden.parent, listed.parent, good], out, same)
+    assert report.written == [out / "1.png"]
+    assert report.failed == [(path, "Permission denied") for path in (hidden.parent, hidden, listed)]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     disk = tmp_path / "disk"

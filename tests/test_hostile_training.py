@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from lle import results
 from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import evaluate
+from lle.plots import read_log
 from lle.training import resumable
 
 IMAGES = np.random.default_rng(0).random((6, 12, 12, 3), dtype="float32")
@@ -166,6 +168,39 @@ def test_an_epoch_that_was_logged_but_not_backed_up_is_logged_once(tmp_path, tai
     log.write_bytes(log.read_bytes() + tail)
     fit(tmp_path, 3)
     assert [line.split(b",")[0] for line in log.read_bytes().splitlines()] == [b"epoch", b"0", b"1", b"2"]
+
+
+def test_a_folder_from_which_nothing_can_be_resumed(tmp_path, tally):
+    """Run folders with a file missing, cut off or of something else: refused, and no run begins anew unasked."""
+    fit(tmp_path / "whole", 2)
+    weights, state, settings = "backup/epoch_2.weights.h5", "backup/training_metadata.json", "settings.json"
+    faults = [(weights, None), (weights, b""), (weights, (tmp_path / "whole" / weights).read_bytes()[:2000])]
+    faults += [(name, content) for name in (state, settings) for content in (b"", b'{"ep', b"[1]", b"3", b"\xff")]
+    faults += [(state, None), (state, b"{}"), (state, b'{"epoch": "2"}'), (state, b'{"epoch": 2, "weights": 3}')]
+    for number, (name, content) in enumerate(faults):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        tally.attempt(lambda folder=folder: fit(folder, 3), folder / name)
+        assert (folder / "log.csv").read_bytes() == before[folder / "log.csv"]
+        assert (folder / "best.keras").read_bytes() == before[folder / "best.keras"]
+    assert tally.survived == 0
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_row_that_was_cut_off_does_not_run_into_the_next(tmp_path, epochs):
+    fit(tmp_path, epochs)
+    log = tmp_path / "log.csv"
+    log.write_bytes(log.read_bytes().rstrip()[:-3])
+    fit(tmp_path, 4)
+    epochs_logged = read_log(log)["epoch"]
+    assert list(epochs_logged) == [0, 1, 2, 3] and len(log.read_bytes().splitlines()) == 5
+    assert {line.count(b",") for line in log.read_bytes().splitlines()} == {
+        log.read_bytes().split(b"\n")[0].count(b",")
+    }
 
 
 def test_the_same_seed_gives_the_same_figures(tmp_path, write):

@@ -95,6 +95,51 @@ def test_compare(pairs, network):
     assert main([*arguments, "--model", network, "--force"]) == 0
 
 
+def test_no_input_is_replaced(pairs, network, capsys):
+    Path("link.png").symlink_to("low/1.png")
+    for out in ("low/1.png", "link.png", "low/../low/1.png"):
+        before = Path("low/1.png").read_bytes()
+        for arguments in (["compare", "high/1.png", "low/1.png"], ["evaluate", "--data", "."]):
+            assert main([*arguments, "--model", network, "-o", out, "--force"]) == 1
+            assert f"lle: {out} is the input low/1.png and would be replaced" in capsys.readouterr().err
+            assert Path("low/1.png").read_bytes() == before
+    for arguments in (["compare", "low/1.png", "-o"], ["evaluate", "--data", ".", "--force", "-o"]):
+        assert main([*arguments, network, "--model", network]) == 1
+        assert "would be replaced" in capsys.readouterr().err
+
+
+def test_strange_names_on_a_sheet_and_in_a_table(pairs, network):
+    strange = ("cost$5_and$6", "a$b^^c$", "\udcff\udcfe", "\u732b")
+    for name in strange:
+        for side in ("low", "high"):
+            Path(side, f"{name}.png").write_bytes(Path("low/1.png").read_bytes())
+    files = [f"low/{name}.png" for name in strange]
+    assert main(["compare", *files, "--model", network, "-o", "sheet.png"]) == 0
+    assert Image.open("sheet.png").width == 900
+    assert main(["evaluate", "--data", ".", "--model", network, "-o", "table.csv"]) == 0
+    shown = set(pd.read_csv("table.csv", index_col="image").index)
+    assert shown == {"1", "2", "mean", *strange[:2], "\\udcff\\udcfe", "\u732b"}
+
+
+def test_a_disk_that_is_full_is_named(pairs, network, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    for arguments in (["compare", "low/1.png", "-o", "out/a.png"], ["evaluate", "--data", ".", "-o", "out/a.csv"]):
+        assert main([*arguments, "--model", network]) == 1
+        assert capsys.readouterr().err.endswith(f"No space left on device: '{arguments[-1]}'\n")
+    assert os.listdir("out") == []
+
+
+@pytest.mark.parametrize("command", [["compare", "low/1.png", "-o", "a.png"], ["evaluate", "--data", "."]])
+def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
+    assert main([*command, "--model", network, "--max-megapixels", "0.0005"]) == 1
+    assert "low/1.png: " in (error := capsys.readouterr().err) and "exceeds limit of 500 pixels" in error
+    assert main([*command, "--model", network, "--max-megapixels", "0.001"]) == 0
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

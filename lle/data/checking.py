@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image
 from tqdm.auto import tqdm
 
+from lle.data.reading import check_white
 from lle.paths import one_line, replacing
+from lle.pictures import check_file, check_megapixels, check_samples, open_within
 
 WORTH_REMEMBERING = 1.0  # seconds of checking; less is faster done again than kept
 
@@ -21,7 +22,7 @@ def cache_folder():
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "lle"
 
 
-def sizes_of(paths):
+def sizes_of(paths, max_megapixels=None):
     """Read the sizes of pictures, decoding each to its end so that a broken one is found before training begins.
 
     Works in parallel, with a progress bar if it takes more than a second. Pictures that were found sound by such a
@@ -30,19 +31,22 @@ def sizes_of(paths):
 
     Args:
         paths: The files.
+        max_megapixels: A larger picture is refused before it is decoded; by default above Pillow's limit, 179.
 
     Returns:
         A list of `(width, height)`, upright (EXIF orientation applied).
 
     Raises:
         OSError: If a file is missing or cannot be read.
-        ValueError: If some do not decode; the message names the first with the reason, and up to five more.
+        ValueError: If some do not decode or are none that `read_image` takes; the message names the first with the
+            reason, and up to five more.
     """
+    check_megapixels(max_megapixels)
     paths = [Path(path) for path in paths]
     notes = {folder: _read_notes(folder) for folder in {path.parent for path in paths}}
     start = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checks = pool.map(lambda path: _check(path, notes[path.parent].get(path.name)), paths)
+        checks = pool.map(lambda path: _check(path, notes[path.parent].get(path.name), max_megapixels), paths)
         bar = tqdm(checks, "checking pictures", len(paths), unit="picture", leave=False, delay=1)
         found = list(bar)
     for path, (stamp, size, error) in zip(paths, found, strict=True):
@@ -68,21 +72,24 @@ def _refuse(broken):
     raise ValueError(f"{error}; broken are also {names}{more}") from error
 
 
-def _check(path, note):
+def _check(path, note, max_megapixels):
     """What identifies the content of a file, the size of its picture, and what is wrong with it."""
     try:
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        if note and note[:3] == stamp:
+        if note and note[:3] == stamp and max_megapixels is None:  # the notes were made with the default limit
             return stamp, tuple(note[3:]), None
-        return stamp, _decoded_size(path), None
+        return stamp, _decoded_size(path, max_megapixels), None
     except (OSError, ValueError) as error:
         return None, None, error
 
 
-def _decoded_size(path):
+def _decoded_size(path, max_megapixels):
+    check_file(path)
     try:
-        with Image.open(path) as image:
+        with open_within(path, max_megapixels) as image:
+            check_samples(image)
+            check_white(image)
             image.load()
             turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
             return image.size[::-1] if turned else image.size
@@ -107,5 +114,5 @@ def _read_notes(folder):
 
 def _write_notes(folder, notes):
     with suppress(OSError):  # a full or read-only home folder costs the next check its speed, nothing more
-        with replacing(_notes_file(folder), f".{os.getpid()}") as temporary:
+        with replacing(_notes_file(folder)) as temporary:
             temporary.write_text(json.dumps(notes), encoding="utf-8")

@@ -51,7 +51,7 @@ def find_images(folder):
     return sorted(images, key=_natural_key)
 
 
-def find_pairs(low_dir, high_dir):
+def find_pairs(low_dir, high_dir, max_megapixels=None):
     """Match the pictures of two folders by their stems, and check that each decodes to its end.
 
     The check runs in parallel, with a progress bar if it takes more than a second, and what it found sound then is not
@@ -60,6 +60,7 @@ def find_pairs(low_dir, high_dir):
     Args:
         low_dir: Folder of the dark pictures.
         high_dir: Folder of the references.
+        max_megapixels: A larger picture is refused before it is decoded; by default above Pillow's limit, 179.
 
     Returns:
         A list of `Pair` in natural order.
@@ -80,7 +81,7 @@ def find_pairs(low_dir, high_dir):
             f"case differ), one in {one_line(low_dir)} and one in {one_line(high_dir)}"
         )
     pairs = [Pair(low[stem], high[stem]) for stem in low]
-    sizes = sizes_of(path for pair in pairs for path in pair)
+    sizes = sizes_of((path for pair in pairs for path in pair), max_megapixels)
     for pair, low_size, high_size in zip(pairs, sizes[::2], sizes[1::2], strict=True):
         if low_size != high_size:
             low_text, high_text = size_text(low_size), size_text(high_size)

@@ -4,7 +4,7 @@ import numpy as np
 
 from lle.data.checking import sizes_of
 from lle.data.pairs import Pair
-from lle.data.reading import read_image, size_text
+from lle.data.reading import check_size, read_image, size_text
 from lle.paths import one_line
 
 
@@ -28,18 +28,21 @@ def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=Fals
         A `tf.data.Dataset` of float32 batches in [0, 1], `(low, high)` for pairs, each `(batch, height, width, 3)`.
 
     Raises:
-        ValueError: If `items` is empty, a picture is smaller than the crop, or neither `size` nor `crop` is given and
-            the sizes differ.
+        ValueError: If `items` is empty, a picture is smaller than the crop, neither `size` nor `crop` is given and the
+            sizes differ, or one of the numbers is below 1.
     """
     import tensorflow as tf
 
+    check_size(size)
+    if batch_size < 1 or (crop or 1) < 1:
+        raise ValueError(f"batch_size and crop must be at least 1, got {batch_size} and {crop}")
     if not items:
         raise ValueError("the list of pictures is empty")
     paired = isinstance(items[0], Pair)
     files = [[str(path) for path in item] if paired else [str(item)] for item in items]
     if crop:
         _check_crop(files, size, crop)
-    elif not size:
+    elif size is None:
         _check_equal(files)
     images = tf.data.Dataset.from_tensor_slices(files).map(_decode, tf.data.AUTOTUNE)
     images = images.cache() if cache else images
@@ -54,9 +57,9 @@ def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=Fals
 
 
 def _check_crop(files, size, crop):
-    if size and min(size) < crop:
+    if size is not None and min(size) < crop:
         raise ValueError(f"a crop of {crop}x{crop} does not fit into pictures resized to {size}")
-    paths = [] if size else [path for group in files for path in group]
+    paths = [] if size is not None else [path for group in files for path in group]
     for path, size in zip(paths, sizes_of(paths), strict=True):
         if min(size) < crop:
             raise ValueError(f"{one_line(path)} is {size_text(size)}, smaller than the crop of {crop}x{crop}")
@@ -86,7 +89,7 @@ def _prepare(images, seed, size, crop, augment):
     import tensorflow as tf
 
     images = tf.image.convert_image_dtype(images, tf.float32)
-    if size:
+    if size is not None:
         images = tf.image.resize(images, size)
     if crop:
         images = tf.image.stateless_random_crop(images, (images.shape[0], crop, crop, 3), seed)

@@ -8,24 +8,28 @@ import numpy as np
 from PIL import Image
 
 from lle.paths import one_line
-from lle.pictures import upright
+from lle.pictures import check_file, check_megapixels, check_samples, open_within, upright
 
 
-def read_image(path):
+def read_image(path, max_megapixels=None):
     """Read one picture, upright (EXIF orientation applied).
 
     Args:
         path: A file that Pillow can decode.
+        max_megapixels: A larger picture is refused before it is decoded; by default above Pillow's limit, 179.
 
     Returns:
         A uint8 array, `(height, width, 3)`, RGB.
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If it does not decode to the end.
+        ValueError: If it is no regular file or does not decode to the end, or the limit is no positive number.
     """
+    check_megapixels(max_megapixels)
+    check_file(path)
     try:
-        with Image.open(path) as image:
+        with open_within(path, max_megapixels) as image:
+            check_samples(image)
             return np.asarray(to_rgb(image))
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
@@ -45,28 +49,41 @@ def to_rgb(picture):
     Raises:
         ValueError: If the samples have 32 bit, whose white is not known.
     """
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white")
+    check_white(picture)
     picture = upright(picture)
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
     return picture.convert("RGB")
 
 
+def check_white(picture):
+    """Refuse samples of 32 bit.
+
+    Args:
+        picture: A `PIL.Image.Image`.
+
+    Raises:
+        ValueError: If it has such samples, integers or floats.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white")
+
+
 def load_images(paths, size=None):
     """Read pictures into one array, for training without tf.data and for small sets.
 
     Args:
-        paths: The files. Without `size` all must have the same size.
+        paths: The files, or a single one. Without `size` all must have the same size.
         size: `(height, width)` in pixels to resize to (bilinear, no antialiasing, as `tf.image.resize` does).
 
     Returns:
         A float32 array, `(images, height, width, 3)`, in [0, 1].
 
     Raises:
-        ValueError: If there is no file, one does not decode, or the sizes differ.
+        ValueError: If there is no file, one does not decode, the sizes differ, or `size` is not two positive integers.
     """
-    paths = list(paths)
+    check_size(size)
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not paths:
         raise ValueError("the list of pictures is empty")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -78,6 +95,21 @@ def load_images(paths, size=None):
     return np.stack(images)
 
 
+def check_size(size):
+    """Refuse a size that no picture can have.
+
+    Args:
+        size: `None` or `(height, width)` in pixels.
+
+    Raises:
+        ValueError: If it is anything else than two positive integers.
+    """
+    if size is None:
+        return
+    if np.shape(size) != (2,) or np.asarray(size).dtype.kind not in "iu" or min(size) < 1:
+        raise ValueError(f"size must be (height, width), two positive integers, got {size!r}")
+
+
 def size_text(size):
     """Write a size `(width, height)` as messages show it: 600x400."""
     return f"{size[0]}x{size[1]}"
@@ -85,4 +117,4 @@ def size_text(size):
 
 def _read_float(path, size):
     image = read_image(path).astype("float32") / 255
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) if size else image
+    return image if size is None else cv2.resize(image, tuple(size)[::-1], interpolation=cv2.INTER_LINEAR)
