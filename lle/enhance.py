@@ -18,10 +18,10 @@ from lle.pictures import check_megapixels, exif_without_layout, first_line, open
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
-DEFAULT = "zero_dce"  # the network for everybody's photographs
+DEFAULT = "dawn"  # the network for everybody's photographs
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
-TILE = 768  # pixels; Zero-DCE then takes 1.7 GiB for 24 megapixels, and LOL pictures stay whole
+TILE = 768  # pixels, where a card names none; Zero-DCE then takes 1.7 GiB for 24 megapixels
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes

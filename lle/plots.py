@@ -291,7 +291,7 @@ def compare(rows, names=None, reference="reference"):
     Example:
 
     ```python
-    plots.compare({"input": low, "Zero-DCE": lle.enhance(low), "reference": high})
+    plots.compare({"input": low, "enhanced": lle.enhance(low), "reference": high})
     ```
     """
     rows = [_checked(row) for row in ([rows] if isinstance(rows, dict) else rows)]

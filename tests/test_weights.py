@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lle
+from lle.enhance import DEFAULT
 
 ROOT = Path(__file__).parent.parent
 CARDS = sorted((ROOT / "weights").glob("*.json"))
@@ -34,7 +35,7 @@ def test_shipped_network(path):
 
 
 def test_everything_shipped_has_a_card_and_the_default_is_there():
-    assert "zero_dce" in {path.stem for path in CARDS}
+    assert DEFAULT in {path.stem for path in CARDS}
     assert {path.stem for path in (ROOT / "weights").glob("*.keras")} == {path.stem for path in CARDS}
     assert sum(file.stat().st_size for file in (ROOT / "weights").iterdir()) < 40e6
 
@@ -45,3 +46,10 @@ def test_the_default_network_brightens_a_dark_photograph():
     pair = data.samples().test[0]
     dark, reference = data.read_image(pair.low), data.read_image(pair.high)
     assert metrics.psnr(reference, lle.enhance(dark)) > metrics.psnr(reference, dark) + 5
+
+
+def test_the_default_network_leaves_a_bright_photograph_alone():
+    from lle import data, metrics
+
+    bright = data.read_image(data.samples().test[0].high)
+    assert metrics.psnr(bright, lle.enhance(bright)) > 20
