@@ -12,9 +12,8 @@ import keras
 import numpy as np
 
 from lle.degrade import darken
-from lle.models.dawn import THUMBNAIL
+from lle.models.dawn import GREY, THUMBNAIL
 
-GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
 WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness,
 BEST = 115  # and of several the one that is nearest to this
 USABLE = (50, 200)  # where it is told

@@ -10,6 +10,8 @@ THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged
 LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
 DROPOUT = 0.3  # of what the exposure knows of the whole, in training: there are far fewer scenes than pixels
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
+ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
+GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
 
 
 @keras.saving.register_keras_serializable(package="lle")
@@ -128,7 +130,8 @@ class Dawn(keras.Model):
             image: `(height, width, 3)`, a NumPy array of any type.
             peak: The value of white in it.
             brightness: The mean grey value that the result should have, between 0 and 1, or `None` for the network's
-                guess.
+                guess. What lies beyond the network's reach, such as a bright picture of darkness, comes out as near to
+                it as can be.
 
         Returns:
             A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
@@ -139,13 +142,29 @@ class Dawn(keras.Model):
         """
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
-        asked = np.float32([[-1 if brightness is None else brightness]])
         small = shrink(image)[None] / np.float32(peak)
+        asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
             return self.predict_on_batch((tile, asked, small, np.float32([rows]), np.float32([columns])))
 
         return enhance_tile
+
+    def ask(self, small, brightness):
+        """Find what to ask for, since the network follows what it is told, but not to the letter.
+
+        Args:
+            small: The thumbnail, `(1, 128, 128, 3)`, which is enhanced at several brightnesses.
+            brightness: The mean grey value that the result should have.
+
+        Returns:
+            The brightness to give to the network for that, a float.
+        """
+        count = len(ASKED)
+        small, whole = np.repeat(small, count, axis=0), np.repeat(np.float32([[0, 1]]), count, axis=0)
+        results = self.predict_on_batch((small, ASKED[:, None], small, whole, whole))
+        means = (np.clip(results, 0, 1) @ GREY).mean(axis=(1, 2))
+        return float(np.interp(brightness, np.maximum.accumulate(means), ASKED))
 
     def get_config(self):
         return {**super().get_config(), **self.options}

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+import lle
+from lle import data
 from lle.models.blocks import DepthToSpace
 from lle.models.dawn import CELLS, THUMBNAIL, Dawn, interpolation, shrink, space_to_depth, thumbnail
 
@@ -98,8 +100,13 @@ def test_brightness_is_guessed_or_given(model):
     guessed, dark, bright = model.predict([picture, asked], verbose=0)
     np.testing.assert_allclose(guessed, model.predict(picture[:1], verbose=0)[0], atol=1e-6)
     assert np.abs(dark - bright).max() > 1e-4
-    given = model.prepare(picture[0], brightness=0.2)
-    np.testing.assert_allclose(ops.convert_to_numpy(given(picture[:1], (0.0, 1.0), (0.0, 1.0)))[0], dark, atol=1e-5)
+
+
+@pytest.mark.parametrize("brightness", [0.25, 0.45, 0.6])
+def test_the_shipped_network_gives_the_brightness_that_it_is_asked_for(brightness):
+    for pair in data.samples().test[:3]:
+        result = lle.enhance(data.read_image(pair.low), "dawn", brightness=brightness)
+        assert abs((result / 255 @ np.float32([0.299, 0.587, 0.114])).mean() - brightness) < 0.03
 
 
 @pytest.mark.parametrize("brightness", [0, 1, -1, float("nan")])
