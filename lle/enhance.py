@@ -7,14 +7,13 @@ import functools
 import hashlib
 import json
 import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from lle.paths import naming, one_line
-from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, upright
+from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
@@ -23,7 +22,6 @@ CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says noth
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
 TILE = 768  # pixels, where a card names none; Zero-DCE then takes 1.7 GiB for 24 megapixels
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
-NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
@@ -334,34 +332,9 @@ def _enhance_array(array, model, brightness=None):
 
 
 def _enhance_picture(picture, model, brightness):
-    plain = _plain(upright(picture))
+    plain = to_samples(upright(picture))
     result = Image.fromarray(_enhance_array(np.asarray(plain), model, brightness))
     result.info = plain.info.copy()
     if picture.format == "TIFF":  # of which Pillow keeps EXIF elsewhere
         result.info["exif"] = exif_without_layout(picture.getexif()).tobytes()
     return result
-
-
-def _plain(picture):
-    """The picture in a mode whose samples are brightness or red, green, blue, and alpha."""
-    info, mode = picture.info.copy(), picture.mode
-    if mode in ("I", "F"):
-        raise ValueError(f"a picture of 32-bit samples (mode {mode}) has no known white: give an array instead")
-    if mode.startswith("I;16") or (mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in info):
-        return picture
-    profile = info.pop("icc_profile", None) if mode in NOT_RGB else None  # it does not fit what the picture becomes
-    if mode == "CMYK" and profile:
-        picture = _through(picture, profile)
-    base = "L" if mode in ("1", "L", "La") else "RGB"
-    picture = picture.convert(base + "A" if picture.has_transparency_data else base)
-    picture.info = {key: value for key, value in info.items() if key != "transparency"}
-    return picture
-
-
-def _through(picture, profile):
-    """A CMYK picture in sRGB, through its colour profile."""
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(profile))
-        return ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise ValueError(f"its colour profile cannot be used ({first_line(error)})") from error

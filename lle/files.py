@@ -2,25 +2,20 @@
 
 import os
 import stat
-import struct
 import sys
-import zlib
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import tifffile
 from PIL import Image
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import DEFAULT, NOT_RGB, enhance, find, load, run
+from lle.enhance import DEFAULT, enhance, find, load, run
 from lle.paths import naming, one_line, remove_leftovers, replacing
 from lle.pictures import (
     HEIF_SUFFIXES,
-    TIFF_TEXTS,
+    NOT_RGB,
     check_decoder,
     check_file,
     check_megapixels,
@@ -29,6 +24,7 @@ from lle.pictures import (
     open_picture,
     upright,
 )
+from lle.writing import read_deep, write_picture
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 ORIENTATION, RESOLUTION = 0x0112, 0x011A
@@ -128,7 +124,7 @@ def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, m
                 raise ValueError(f"JPEG has no transparency, which this has: choose .png for {target}")
             result = enhance(pixels, model, brightness)
     with replacing(target) as temporary, naming(target):
-        _write(temporary, form, result, metadata)
+        write_picture(temporary, form, result, metadata)
 
 
 def enhance_raw(path, model, ratio="auto"):
@@ -242,7 +238,7 @@ def _read(path, max_megapixels):
     """The upright picture, a PIL image or a uint16 array, and what goes with it into the output file."""
     with open_picture(path, max_megapixels) as picture:
         exif = picture.getexif()  # Pillow has turned TIFF files by now and taken the tag away, as OpenCV does
-        pixels = _read_deep(path, exif.get(ORIENTATION)) if picture.is_deep else picture
+        pixels = read_deep(path, exif.get(ORIENTATION)) if picture.is_deep else picture
         turned = upright(picture)
         metadata = {key: turned.info[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in turned.info}
         if picture.format == "TIFF":
@@ -252,68 +248,6 @@ def _read(path, max_megapixels):
         if picture.mode in NOT_RGB:
             metadata.pop("icc_profile", None)  # it becomes RGB
         return pixels if picture.is_deep else turned, metadata
-
-
-def _read_deep(path, orientation):
-    pixels = cv2.imdecode(np.fromfile(path, "uint8"), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise ValueError(f"{one_line(path)}: does not decode as 16 bit")
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGB)
-    pixels = np.rot90(pixels, {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0))
-    return pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
-
-
-def _write(path, form, result, metadata):
-    if isinstance(result, np.ndarray) and form == "PNG":
-        path.write_bytes(_deep_png(result, metadata))
-    elif isinstance(result, np.ndarray) and form == "TIFF":
-        _write_deep_tiff(path, result, metadata)
-    else:
-        if isinstance(result, np.ndarray):
-            result = Image.fromarray(np.rint(result / 257).astype("uint8"))
-        memory = BytesIO()  # Pillow's own writing takes no notice of a disk that becomes full
-        result.save(memory, form, **metadata, **({"quality": 95} if form in ("JPEG", "WEBP") else {}))
-        path.write_bytes(memory.getbuffer())
-
-
-def _deep_png(pixels, metadata):
-    """A PNG file of 16 bits, as OpenCV makes it, with the chunks of the metadata after its header."""
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".png", pixels)[1].tobytes()
-    chunks = b""
-    if "icc_profile" in metadata:
-        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata["icc_profile"]))
-    if "dpi" in metadata:
-        chunks += _chunk(b"pHYs", struct.pack(">IIB", *(round(float(dpi) / 0.0254) for dpi in metadata["dpi"]), 1))
-    if "exif" in metadata:
-        chunks += _chunk(b"eXIf", metadata["exif"].removeprefix(b"Exif\0\0"))
-    return data[:33] + chunks + data[33:]
-
-
-def _chunk(name, data):
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _write_deep_tiff(path, pixels, metadata):
-    """OpenCV writes no profile into TIFF files, Pillow no 16 bits of colour."""
-    exif = Image.Exif()
-    exif.load(metadata.get("exif", b""))
-    tifffile.imwrite(
-        path,
-        pixels,
-        photometric="minisblack" if pixels.ndim == 2 else "rgb",
-        extrasamples=["unassalpha"] if pixels.shape[2:] == (4,) else None,
-        compression="zlib",
-        predictor=True,
-        iccprofile=metadata.get("icc_profile"),
-        resolution=tuple(map(float, metadata["dpi"])) if "dpi" in metadata else None,
-        resolutionunit="INCH" if "dpi" in metadata else None,
-        software=False,
-        metadata=None,
-        extratags=[(tag, "s", 0, str(exif[tag]), True) for tag in TIFF_TEXTS if tag in exif],
-    )
 
 
 def _fail(report, source, error):

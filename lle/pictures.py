@@ -6,14 +6,16 @@ import os
 import stat
 import threading
 import warnings
+from io import BytesIO
 from numbers import Real
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from lle.paths import naming, one_line
 
 HEIF_SUFFIXES = {".heic", ".heif"}
+NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}  # modes whose colour profile does not fit what `to_samples` makes of them
 # What a TIFF file says about its picture, not about how it is stored.
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
 TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
@@ -145,6 +147,32 @@ def upright(picture):
         return ImageOps.exif_transpose(turned)
 
 
+def to_samples(picture):
+    """Bring a picture into a mode whose samples are brightness, or red, green and blue, with alpha or without.
+
+    Args:
+        picture: A `PIL.Image.Image` of any mode.
+
+    Returns:
+        A `PIL.Image.Image` of the mode `L`, `LA`, `RGB`, `RGBA` or one that begins with `I;16`.
+
+    Raises:
+        ValueError: If its samples have no known white, or the colour profile of a CMYK picture cannot be used.
+    """
+    info, mode = picture.info.copy(), picture.mode
+    if mode in ("I", "F"):
+        raise ValueError(f"a picture of 32-bit samples (mode {mode}) has no known white: give an array instead")
+    if mode.startswith("I;16") or (mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in info):
+        return picture
+    profile = info.pop("icc_profile", None) if mode in NOT_RGB else None  # it does not fit what the picture becomes
+    if mode == "CMYK" and profile:
+        picture = _through(picture, profile)
+    base = "L" if mode in ("1", "L", "La") else "RGB"
+    picture = picture.convert(base + "A" if picture.has_transparency_data else base)
+    picture.info = {key: value for key, value in info.items() if key != "transparency"}
+    return picture
+
+
 def exif_without_layout(exif):
     """The EXIF data of a TIFF file but for the tags that say how it stores its samples, which would not fit another.
 
@@ -199,3 +227,12 @@ def _chosen_exif(exif):
             kept.get_ifd(folder).update(entries)
             kept[folder] = kept.get_ifd(folder)
     return kept
+
+
+def _through(picture, profile):
+    """A CMYK picture in sRGB, through its colour profile."""
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ValueError(f"its colour profile cannot be used ({first_line(error)})") from error

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from lle import files
+from lle import files, writing
 from lle.enhance import enhance
 from lle.files import enhance_file, enhance_files
 
@@ -76,7 +76,7 @@ def test_formats_and_metadata(tmp_path, suffix):
 def test_16_bits_stay(tmp_path, suffix, channels):
     source, target, array = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", picture(dtype="uint16", channels=channels)
     metadata = {"icc_profile": PROFILE, "dpi": (300, 300), "exif": exif().tobytes()}
-    files._write(source, "PNG" if suffix == ".png" else "TIFF", array, metadata)
+    writing.write_picture(source, "PNG" if suffix == ".png" else "TIFF", array, metadata)
     enhance_file(source, target, lambda batch: batch / 2)
     output = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
     output = output if not channels else output[..., [2, 1, 0, 3][: channels[0]]]
@@ -91,7 +91,7 @@ def test_16_bits_stay(tmp_path, suffix, channels):
 def test_16_bits_are_turned_as_pillow_turns_8(tmp_path, orientation, suffix):
     array = picture(dtype="uint16")
     if suffix == ".png":
-        files._write(tmp_path / "a.png", "PNG", array, {"exif": exif(orientation).tobytes()})
+        writing.write_picture(tmp_path / "a.png", "PNG", array, {"exif": exif(orientation).tobytes()})
     else:
         tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
     enhance_file(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", same)
@@ -257,8 +257,8 @@ def test_ctrl_c_leaves_whole_files_only(folder, monkeypatch):
             raise KeyboardInterrupt
         return write(path, *args)
 
-    write = files._write
-    monkeypatch.setattr(files, "_write", interrupted)
+    write = files.write_picture
+    monkeypatch.setattr(files, "write_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         enhance_files([folder / "in"], folder / "out", same)
     assert names(folder / "out") == ["10.png"]
