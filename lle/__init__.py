@@ -8,7 +8,7 @@ __all__ = ["enhance", "load"]
 __version__ = "0.1.0"
 SUBMODULES = (
     "batches", "data", "degrade", "download", "files", "losses", "metrics", "mixture", "models", "paths", "pictures",
-    "plots", "raw", "reproduce", "results", "training",
+    "plots", "raw", "reproduce", "results", "training", "writing",
 )  # fmt: skip
 
 

@@ -139,6 +139,9 @@ def match_mean(reference, output):
 
     Returns:
         float32, clipped to [0, 1].
+
+    Raises:
+        ValueError: If the two differ in shape or do not hold pictures.
     """
     reference, output = (image.astype("float32") / 255 for image in _pair_as_uint8(reference, output))
     means = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean(dtype="float64") for image in (reference, output)]
@@ -157,7 +160,7 @@ def psnr_uint8(reference, output):
         output: uint8, or float in [0, 1], which is truncated to 8 bit as those reports do.
 
     Returns:
-        "dB".
+        A float, called dB in those reports.
     """
     if output.dtype != np.uint8:
         output = (np.clip(output, 0, 1) * 255).astype("uint8")

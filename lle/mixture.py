@@ -11,12 +11,11 @@ import cv2
 import keras
 import numpy as np
 
+from lle.data.sequences import IDEAL, WELL_LIT
 from lle.degrade import darken
 from lle.models.dawn import GREY, THUMBNAIL
 
-WELL_LIT = (90, 150)  # mean of a frame that serves as result where the network chooses the brightness,
-BEST = 115  # and of several the one that is nearest to this
-USABLE = (50, 200)  # where it is told
+USABLE = (50, 200)  # mean of a frame that serves as result where the network is told the brightness
 VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
 LIGHT, COLOR = 0.3, 0.04  # standard deviations of the logarithms of gains that vary the light of a dark picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
@@ -156,7 +155,7 @@ def exposures(sequences):
     for frames in sequences:
         means = np.array([frame.mean() for frame in frames])
         bright = {told: [i for i in range(len(frames)) if _is_bright(i, means, told)] for told in (False, True)}
-        bright[False] = sorted(bright[False], key=lambda i: abs(means[i] - BEST))[:1]
+        bright[False] = sorted(bright[False], key=lambda i: abs(means[i] - IDEAL))[:1]
         if bright[False]:
             scenes.append((frames, means, bright))
     if not scenes:

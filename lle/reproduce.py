@@ -43,7 +43,9 @@ def main(arguments=None):
         SystemExit: With one line if there is nothing to run or the data is missing; with status 1 if a notebook failed.
     """
     parser = argparse.ArgumentParser(prog="python -m lle.reproduce", description="Run the notebooks.")
-    parser.add_argument("--preset", default="quick", choices=OUTPUTS, help="quick (default), or the reports' settings")
+    parser.add_argument(
+        "--preset", default="quick", choices=OUTPUTS, help="quick (default), or the settings in the notebooks"
+    )
     parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
     parser.add_argument("--update", action="store_true", help="keep the outputs in notebooks/, to be committed")
     parser.add_argument("--deterministic", action="store_true", help="the same figures bit for bit, slower on a GPU")
@@ -90,7 +92,7 @@ def _parameters(stem, preset):
     values = {}
     if preset == "quick":
         quick = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text(encoding="utf-8")) or {}
-        values = (quick.get("defaults") or {}) | (quick.get(stem) or {})
+        values = quick.get(stem) or {}
     return values | {"run_dir": f"runs/{preset}/{stem}"}
 
 

@@ -44,7 +44,7 @@ def project(tmp_path, monkeypatch):
     """An empty project as the working directory, and a kernel `python3` of another Python first on the path."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks/quick.yaml").write_text("defaults: {threshold: 2}\n05_real: {epochs: 3}\n")
+    (tmp_path / "notebooks/quick.yaml").write_text("05_real: {epochs: 3, threshold: 2}\n")
     kernel = tmp_path / "jupyter/kernels/python3"
     kernel.mkdir(parents=True)
     spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "x", "language": "python"}
@@ -69,7 +69,7 @@ def test_runs_all_and_names_the_one_that_fails(project, capfd):
     figures = sorted(path.name for path in (output / "figures").iterdir())
     assert figures == ["04_broken_01.png", "04_broken_02.png", "05_real_01.png", "05_real_02.png"]
     assert (output / "figures/05_real_01.png").read_bytes().startswith(b"\x89PNG")
-    # From `defaults` and from the notebook's own entry in quick.yaml.
+    # From the notebook's entry in quick.yaml.
     expected = {"epochs": 3, "threshold": 2, "python": sys.executable, "deterministic": "0"}
     assert read_settings("quick") == expected
     assert not (project / "runs/quick/05_real/checkpoint").exists()

@@ -7,6 +7,7 @@ from lle.models.double_unet import double_unet
 from lle.models.ensemble import ensemble
 from lle.models.mirnet import mirnet
 from lle.models.mirnet_v2 import mirnet_v2
+from lle.models.network import Network
 from lle.models.sid_unet import sid_unet
 from lle.models.unet_gan import UNetGAN
 from lle.models.unet_residual_attention import unet_residual_attention
@@ -15,6 +16,7 @@ from lle.models.zero_dce import ZeroDCE
 
 __all__ = [
     "Dawn",
+    "Network",
     "UNetGAN",
     "UNetVAE",
     "ZeroDCE",

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from lle.models.blocks import Enlarge, MatchSize, unet_decoder, unet_encoder, unpacked_picture
+from lle.models.network import Network
 from lle.models.sid_unet import raw_card
 
 
@@ -30,7 +31,7 @@ def attention_unet(filters=32, depth=5):
     features = unet_decoder(unet_encoder(inputs, filters, depth), join)
     outputs = unpacked_picture(features)
 
-    model = keras.Model(inputs, outputs, name="attention_unet")
+    model = Network(inputs, outputs, name="attention_unet")
     model.card = raw_card(depth, reach=8)  # enlarging the weights looks one pixel further at each level
     return model
 

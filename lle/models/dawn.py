@@ -115,13 +115,12 @@ class Dawn(keras.Model):
         height, width = ops.shape(packed)[1:3]
         weights = interpolation(rows, height), interpolation(columns, width)
         local = ops.einsum("byr,brcf,bxc->byxf", weights[0], grid, weights[1])
-        slope = ops.exp(ops.tile(local[..., :3], (1, 1, 1, 4)))
-        curved = packed * slope / (1 + packed * (slope - 1))
+        slope = ops.exp(local[..., :3])
+        curved = packed * ops.tile(slope, (1, 1, 1, 4)) / (1 + packed * ops.tile(slope - 1, (1, 1, 1, 4)))
         if self.exposes_only:
             return self.unpack(curved)
         maps = self.detail(ops.concatenate([curved, local], axis=-1))
-        factor, summand = ops.tile(maps[..., :3], (1, 1, 1, 4)), maps[..., 3:]
-        return self.unpack(curved * (1 + factor) + summand)
+        return self.unpack(curved * ops.tile(1 + maps[..., :3], (1, 1, 1, 4)) + maps[..., 3:])
 
     def prepare(self, image, peak=1, brightness=None):
         """Look at a whole picture once, to enhance it tile by tile.

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from lle.models.blocks import MatchSize
+from lle.models.network import Network
 
 
 def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
@@ -40,7 +41,7 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
         features = convolution_block(features, width, residual)
     outputs = layers.Conv2D(3, 1, dtype="float32")(features)
 
-    model = keras.Model(inputs, outputs, name="deeper_unet" if residual else "unet")
+    model = Network(inputs, outputs, name="deeper_unet" if residual else "unet")
     # Two 3x3 convolutions down and two up at each level, two at the last, and what pooling shifts.
     model.card = {"stride": 2**depth, "halo": 7 * 2**depth}
     return model

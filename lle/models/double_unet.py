@@ -3,6 +3,7 @@
 import keras
 
 from lle.models.blocks import unet_decoder, unet_encoder, unpacked_picture
+from lle.models.network import Network
 from lle.models.sid_unet import raw_card, sid_unet
 
 
@@ -38,7 +39,7 @@ def double_unet(first=None, filters=32, depth=5, freeze_first=False):
     levels = unet_encoder(packed_picture, filters, depth, joined=features, prefix="second_")
     outputs = unpacked_picture(unet_decoder(levels, prefix="second_"), prefix="second_")
 
-    model = keras.Model(inputs, outputs, name="double_unet")
+    model = Network(inputs, outputs, name="double_unet")
     model.card = raw_card(depth, reach=12)  # of one after the other
     return model
 

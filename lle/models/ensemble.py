@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers
 
+from lle.models.network import Network
+
 
 def ensemble(members):
     """Build the network whose output is the mean of the outputs of several networks.
@@ -32,7 +34,7 @@ def ensemble(members):
         outputs.append(copy(inputs))
         copy.set_weights(member.get_weights())
     mean = layers.Average(dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]
-    model = keras.Model(inputs, mean, name="ensemble")
+    model = Network(inputs, mean, name="ensemble")
     cards = [member.card for member in members if hasattr(member, "card")]
     if cards:
         strides, halos = ([card[key] for card in cards] for key in ("stride", "halo"))

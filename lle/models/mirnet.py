@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from lle.models.blocks import Enlarge, dual_attention, selective_kernel_fusion
+from lle.models.network import Network
 
 BLOCKS = ("multi_scale", "plain")
 SOFTMAXES = ("streams", "channels")
@@ -46,7 +47,7 @@ def mirnet(channels=64, num_rrg=3, num_mrb=2, block="multi_scale", softmax_over=
     outputs = layers.Conv2D(3, 3, padding="same", dtype="float32")(features)
     outputs = layers.Add(dtype="float32")([inputs, outputs])
 
-    model = keras.Model(inputs, outputs, name="mirnet")
+    model = Network(inputs, outputs, name="mirnet")
     # Plain, it sees as many pixels far as it has convolutions. Else it pools over the whole picture: a large one that
     # is cut into tiles comes out a little different in any case.
     model.card = {"stride": 1, "halo": 2 + num_rrg * (num_mrb + 2)} if block == "plain" else {"stride": 4, "halo": 64}

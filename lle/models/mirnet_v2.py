@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from lle.models.blocks import Enlarge, selective_kernel_fusion
+from lle.models.network import Network
 
 GROUPS = (1, 2, 4, 4)  # of the 3x3 convolutions in each recursive residual group; the authors' code
 
@@ -42,7 +43,7 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS):
     outputs = layers.Conv2D(3, 3, padding="same", dtype="float32")(features)
     outputs = layers.Add(dtype="float32")([inputs, outputs])
 
-    model = keras.Model(inputs, outputs, name="mirnet_v2")
+    model = Network(inputs, outputs, name="mirnet_v2")
     model.card = {"stride": 4, "halo": 64}  # it looks at the whole picture: tiles come out a little different
     return model
 

@@ -3,6 +3,7 @@
 import keras
 
 from lle.models.blocks import unet_decoder, unet_encoder, unpacked_picture
+from lle.models.network import Network
 
 
 def sid_unet(filters=32, depth=5):
@@ -38,7 +39,7 @@ def sid_unet(filters=32, depth=5):
     features = unet_decoder(unet_encoder(inputs, filters, depth))
     outputs = unpacked_picture(features)
 
-    model = keras.Model(inputs, outputs, name="sid_unet")
+    model = Network(inputs, outputs, name="sid_unet")
     model.card = raw_card(depth)
     return model
 

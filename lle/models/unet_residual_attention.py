@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from lle.models.blocks import dual_attention
+from lle.models.network import Network
 
 ATTENTIONS = ("softmax", "dual", None)
 
@@ -64,7 +65,7 @@ def unet_residual_attention(
         features = _apply_level(features, filters * 2**level, dropout, weight_decay)
     outputs = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32")(features)
 
-    model = keras.Model(inputs, outputs, name="unet_residual_attention")
+    model = Network(inputs, outputs, name="unet_residual_attention")
     # Eight 3x3 convolutions at each level but the last, four there, and what the 2x2 ones and the enlarging shift.
     model.card = {"stride": stride, "halo": 13 * stride}
     return model

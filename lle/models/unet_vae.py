@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from lle.models.blocks import unet_decoder, unet_encoder, unpacked_picture
+from lle.models.network import Network
 from lle.models.sid_unet import raw_card
 from lle.models.unet_gan import UNetGAN
 
@@ -68,7 +69,7 @@ def unet_with_vae(filters=32, depth=5, latent_channels=64):
     pleasing = unpacked_picture(features, prefix="vae_")
 
     outputs = layers.Average(dtype="float32")([accurate, pleasing])
-    model = keras.Model(inputs, outputs, name="unet_with_vae")
+    model = Network(inputs, outputs, name="unet_with_vae")
     model.card = raw_card(depth)
     return model
 
