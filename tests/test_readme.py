@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lle import results
 from lle.__main__ import main
@@ -53,3 +54,10 @@ def test_the_commands_run(tmp_path, monkeypatch, write):
     for command in commands:
         assert main(shlex.split(command)) == 0
     assert (tmp_path / "ENHANCED" / "a.png").exists() and (tmp_path / "sheet.png").exists()
+
+
+def test_the_peers_are_those_that_were_measured():
+    text = " ".join(README.split())
+    for peer in yaml.safe_load((ROOT / "notebooks/peers.yaml").read_text(encoding="utf-8")).values():
+        assert f"{peer['eval15'][0]:.2f} dB" in text
+    assert "LYT-Net 21.15 dB / 0.762 / GT-mean 23.34" in text
