@@ -16,6 +16,7 @@ from lle.paths import naming, one_line, remove_leftovers, replacing
 from lle.pictures import (
     HEIF_SUFFIXES,
     NOT_RGB,
+    ORIENTATION,
     check_decoder,
     check_file,
     check_megapixels,
@@ -27,7 +28,7 @@ from lle.pictures import (
 from lle.writing import read_deep, write_picture
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
-ORIENTATION, RESOLUTION = 0x0112, 0x011A
+RESOLUTION = 0x011A
 
 
 class Report(NamedTuple):

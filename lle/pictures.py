@@ -116,6 +116,19 @@ def check_samples(picture):
         raise ValueError("16 bits per sample where 0 is white: save it with 0 for black")
 
 
+def check_white(picture):
+    """Refuse samples of 32 bit.
+
+    Args:
+        picture: A `PIL.Image.Image`.
+
+    Raises:
+        ValueError: If it has such samples, integers or floats.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white: give an array in [0, 1]")
+
+
 def check_decoder(path):
     """Refuse a picture of a phone that Pillow knows nothing about, and say what would help.
 
@@ -159,9 +172,8 @@ def to_samples(picture):
     Raises:
         ValueError: If its samples have no known white, or the colour profile of a CMYK picture cannot be used.
     """
+    check_white(picture)
     info, mode = picture.info.copy(), picture.mode
-    if mode in ("I", "F"):
-        raise ValueError(f"a picture of 32-bit samples (mode {mode}) has no known white: give an array instead")
     if mode.startswith("I;16") or (mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in info):
         return picture
     profile = info.pop("icc_profile", None) if mode in NOT_RGB else None  # it does not fit what the picture becomes

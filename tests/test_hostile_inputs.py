@@ -138,7 +138,7 @@ def test_pairs_that_could_not_be_read_later_are_refused_at_once(tmp_path, write)
     for content in (DEEP[:12, :16, 0].astype("float32"), DEEP[:12, :16, 0].astype("int8")):
         (tmp_path / "low").mkdir(exist_ok=True)
         tifffile.imwrite(tmp_path / "low" / "1.tif", content)
-        with pytest.raises(ValueError, match="1.tif: does not decode .*no known white"):
+        with pytest.raises(ValueError, match="1.tif: .*no known white"):
             data.find_pairs(tmp_path / "low", tmp_path / "high")
 
 

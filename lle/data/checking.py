@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from lle.data.reading import check_white
-from lle.paths import one_line, replacing
-from lle.pictures import check_file, check_megapixels, check_samples, open_within
+from lle.paths import naming, one_line, replacing
+from lle.pictures import ORIENTATION, check_megapixels, check_white, open_picture
 
 WORTH_REMEMBERING = 1.0  # seconds of checking; less is faster done again than kept
 
@@ -85,18 +84,10 @@ def _check(path, note, max_megapixels):
 
 
 def _decoded_size(path, max_megapixels):
-    check_file(path)
-    try:
-        with open_within(path, max_megapixels) as image:
-            check_samples(image)
-            check_white(image)
-            image.load()
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
-            return image.size[::-1] if turned else image.size
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
-        raise ValueError(f"{one_line(path)}: does not decode as a picture ({error})") from error
+    with open_picture(path, max_megapixels) as picture, naming(path):
+        check_white(picture)
+        turned = picture.getexif().get(ORIENTATION, 1) >= 5  # 5 to 8 lie on their side
+        return picture.size[::-1] if turned else picture.size
 
 
 def _notes_file(folder):

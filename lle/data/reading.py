@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lle.paths import one_line
-from lle.pictures import check_file, check_megapixels, check_samples, open_within, upright
+from lle.paths import naming
+from lle.pictures import open_picture, to_samples, upright
 
 
 def read_image(path, max_megapixels=None):
@@ -25,16 +25,8 @@ def read_image(path, max_megapixels=None):
         OSError: If the file is missing or cannot be read.
         ValueError: If it is no regular file or does not decode to the end, or the limit is no positive number.
     """
-    check_megapixels(max_megapixels)
-    check_file(path)
-    try:
-        with open_within(path, max_megapixels) as image:
-            check_samples(image)
-            return np.asarray(to_rgb(image))
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # a broken file makes Pillow's decoders fail in many ways
-        raise ValueError(f"{one_line(path)}: does not decode ({error})") from error
+    with open_picture(path, max_megapixels) as picture, naming(path):
+        return np.asarray(to_rgb(picture))
 
 
 def to_rgb(picture):
@@ -47,26 +39,12 @@ def to_rgb(picture):
         A `PIL.Image.Image` of mode RGB.
 
     Raises:
-        ValueError: If the samples have 32 bit, whose white is not known.
+        ValueError: See `lle.pictures.to_samples`.
     """
-    check_white(picture)
-    picture = upright(picture)
+    picture = to_samples(upright(picture))
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
     return picture.convert("RGB")
-
-
-def check_white(picture):
-    """Refuse samples of 32 bit.
-
-    Args:
-        picture: A `PIL.Image.Image`.
-
-    Raises:
-        ValueError: If it has such samples, integers or floats.
-    """
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white")
 
 
 def load_images(paths, size=None):
