@@ -61,3 +61,20 @@ def test_the_peers_are_those_that_were_measured():
     for peer in yaml.safe_load((ROOT / "notebooks/peers.yaml").read_text(encoding="utf-8")).values():
         assert f"{peer['eval15'][0]:.2f} dB" in text
     assert "LYT-Net 21.15 dB / 0.762 / GT-mean 23.34" in text
+
+
+def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
+    write("dark.jpg", 40, 48), write("dark.tif", 40, 48)
+    monkeypatch.chdir(tmp_path)
+    calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", README)
+    assert len(calls) == 2
+    for call in calls:
+        exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
+    assert (tmp_path / "bright.tif").exists()
+
+
+@pytest.mark.parametrize("command", ["results", "results --reports"])
+def test_the_commands_of_the_tables_run(command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert f"python -m lle {command}`" in README
+    assert main(command.split()) == 0 and "Zero-DCE" in capsys.readouterr().out.replace("zero_dce", "Zero-DCE")
