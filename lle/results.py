@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,7 @@ REPORTS = (
     ("4, U-Nets on camera raw", "27.25 dB / 0.756 on SID", "raw_baseline_seed_0", RAW, RAW, "simulated, not SID"),
     ("5, Zero-DCE", "28.21 dB", "zero_dce_report", "the report's 30", "eval15", "the authors' losses"),
 )
+SEED = re.compile(r"_seed_\d+$")
 # What changes the arithmetic, or the order in which sums are made, besides the hardware and the versions.
 VARIABLES = (
     "TF_ENABLE_ONEDNN_OPTS",
@@ -126,6 +128,9 @@ def publish(model, result, folder, chosen_by):
 def table(folder="results"):
     """Collect result files into one Markdown table, a row for each network and test set.
 
+    Files whose names differ by their seed alone (`..._seed_0`, `..._seed_1`) share a row, with the lowest and the
+    highest of their figures.
+
     Args:
         folder: Where the JSON files are.
 
@@ -138,7 +143,7 @@ def table(folder="results"):
     paths = sorted(Path(folder).glob("*.json"))
     if not paths:
         raise ValueError(f"{folder}: no result file (*.json) there")
-    rows = [row for path in paths for row in _rows(path)]
+    rows = _join_seeds(row for path in paths for row in _rows(path))
     columns = ["result", "parameters", "epochs", "test set", "PSNR dB", "SSIM", "GT-mean PSNR", "as printed"]
     frame = pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all").fillna("")
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
@@ -244,6 +249,24 @@ def _rows(path):
             }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a result file ({type(error).__name__}: {error})") from error
+
+
+def _join_seeds(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((SEED.sub("", row["result"]), row["test set"]), []).append(row)
+    for (name, test_set), group in groups.items():
+        names = {"result": f"{name} ({len(group)} seeds)", "test set": test_set}
+        figures = {key: _span([row[key] for row in group]) for key in group[0] if key not in names}
+        yield group[0] if len(group) == 1 else {**names, **figures}
+
+
+def _span(values):
+    """The lowest and the highest of figures that are written as text, or `None` if one is missing."""
+    if None in values:
+        return None
+    found = sorted(map(str, values), key=lambda text: float(text.replace(",", "")))
+    return found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
 
 def _number(value, digits):

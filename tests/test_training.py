@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -151,6 +153,32 @@ def test_result_file_and_table(tmp_path, write):
     lines = results.table(tmp_path / "results").splitlines()
     assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
     assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")
+
+
+def write_result(folder, name, psnr, parameters=1200, **more):
+    metrics = {"eval15": {"1": {}, "mean": {"psnr": psnr, "ssim": 0.5, **more}}}
+    result = {"name": name, "model": {"parameters": parameters}, "metrics": metrics, "epochs_finished": 12}
+    (folder / f"{name}.json").write_text(json.dumps(result))
+
+
+def test_seeds_share_a_row(tmp_path):
+    for seed, psnr in enumerate((10.2, 9.5, 9.9)):
+        write_result(tmp_path, f"net_seed_{seed}", psnr, **({} if seed else {"psnr_gt_mean": 11.0}))
+    write_result(tmp_path, "other_seed_0", 7.0)
+    lines = results.table(tmp_path).splitlines()[2:]
+    assert lines[0] == "| net (3 seeds) | 1,200 | 12 | eval15 (1 images) | 9.50 to 10.20 | 0.500 |"
+    assert lines[1].startswith("| other_seed_0 | 1,200 | 12 | eval15 (1 images) | 7.00 |")
+
+
+def test_the_table_of_reports(tmp_path):
+    write_result(tmp_path, "mirnet_plain_report", 15.0, psnr_as_printed=27.9)
+    write_result(tmp_path, "deeper_unet_member", 16.0, psnr_as_printed=18.0)
+    member = json.loads((tmp_path / "deeper_unet_member.json").read_text())
+    (tmp_path / "deeper_unet_member.json").write_text(json.dumps({**member, "psnr_as_printed": 19.5}))
+    lines = results.reports_table(tmp_path).splitlines()[2:]
+    assert "| 19.24 dB, pooled |  | not run in full yet |" in lines[0]
+    assert "| 27.79 dB | 27.90 dB | 15.00 dB / 0.500 (eval15) | 12 |" in lines[1]
+    assert "| 19.50 dB | 16.00 dB / 0.500 (eval15) | 12 |" in lines[2]  # the report's own quantity
 
 
 def test_table_names_what_is_no_result(tmp_path):
