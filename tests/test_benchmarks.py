@@ -29,3 +29,19 @@ def test_every_row_is_measured_or_says_what_it_lacks(tmp_path, monkeypatch, caps
     assert ratios["later"] == pytest.approx(images_per_second / (1000 / milliseconds))
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(bench.ROWS) + len(ratios)
+
+
+def test_the_recipe_without_tensorflow_runs(tmp_path, monkeypatch, write, capsys):
+    page = (BENCHMARK.parent / "README.md").read_text(encoding="utf-8")
+    recipe = next(block for block in page.split("```\n") if block.startswith("import keras"))
+    small = {"((None, None, 3))": "((None, None, 3), 2, 2)", "(128, 128)": "(32, 32)", "epochs=100": "epochs=1"}
+    for old, new in small.items():
+        assert recipe.count(old) == 1
+        recipe = recipe.replace(old, new)
+    for number in range(6):
+        for side in ("low", "high"):
+            folder = f"data/LOLdataset/{'our485' if number else 'eval15'}"
+            write(f"{folder}/{side}/{number}.png", 128, 128, number)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(recipe, "benchmarks/README.md", "exec"), {})
+    assert "psnr_as_printed" in capsys.readouterr().out and (tmp_path / "runs/unet_jax/log.csv").exists()
