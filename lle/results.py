@@ -179,7 +179,9 @@ def hardware():
     import keras
 
     gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
-    return {"processor": _processor(), "cores": os.cpu_count(), "gpu": (_gpu_name() or gpus[0]) if gpus else None}
+    # A process that `taskset` or a container binds to some of the cores has those alone; macOS and Windows don't say.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": _processor(), "cores": cores, "gpu": (_gpu_name() or gpus[0]) if gpus else None}
 
 
 def repeatable():
