@@ -1,7 +1,12 @@
 """Batches from arrays in memory or memory-mapped, for any Keras backend and without tf.data."""
 
+import cv2
 import keras
 import numpy as np
+
+from lle.feeding import leave_autotuning_out
+
+leave_autotuning_out()
 
 
 class Batches(keras.utils.PyDataset):
@@ -19,11 +24,13 @@ class Batches(keras.utils.PyDataset):
         augment: Random flips and quarter turns (these where the picture or the crop is square).
         seed: An int.
         names: What messages shall call the pictures, as many strings or paths; by default their places, from 0.
+        zoom: Crops are taken up to so many times as large, as far as the picture reaches, and reduced to `crop` by
+            averaging: they show more of the picture and less of its noise. The logarithm of the factor is uniform.
 
     Raises:
         ValueError: If there is no picture, the two differ in number or in size, a picture is smaller than the crop,
-            there are not as many names, or `batch_size` or `crop` is below 1. And of a batch, if its pictures are
-            neither uint8 nor float in [0, 1].
+            there are not as many names, or `batch_size`, `crop` or `zoom` is below 1. And of a batch, if its pictures
+            are neither uint8 nor float in [0, 1].
         IndexError: Of a batch that there is not.
 
     Example:
@@ -34,10 +41,10 @@ class Batches(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0, names=None):
+    def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0, names=None, zoom=1):
         super().__init__()
-        if batch_size < 1 or (crop or 1) < 1:
-            raise ValueError(f"batch_size and crop must be at least 1, got {batch_size} and {crop}")
+        if batch_size < 1 or (crop or 1) < 1 or zoom < 1:
+            raise ValueError(f"batch_size, crop and zoom must be at least 1, got {batch_size}, {crop} and {zoom}")
         if len(low) == 0 or (high is not None and [len(low), *map(_size, low)] != [len(high), *map(_size, high)]):
             raise ValueError("low and high must hold equally many pictures, at least one, each pair of one size")
         smallest = min(min(_size(image)) for image in low)
@@ -46,7 +53,7 @@ class Batches(keras.utils.PyDataset):
         if names is not None and len(names) != len(low):
             raise ValueError(f"{len(names)} names do not fit {len(low)} pictures")
         self.low, self.high, self.names = low, high, names
-        self.batch_size, self.crop, self.augment, self.seed = batch_size, crop, augment, seed
+        self.batch_size, self.crop, self.augment, self.seed, self.zoom = batch_size, crop, augment, seed, zoom
         self.epoch, self.served = 0, []  # the numbers of the batches in the order in which `fit` took them
 
     def __len__(self):
@@ -85,7 +92,11 @@ class Batches(keras.utils.PyDataset):
 
     def _prepare(self, images, i):
         """Crop, flip and turn one picture or the two of a pair alike; to float32 in [0, 1]."""
-        return [self._as_float(image, i) for image in self._window(images, i)]
+        images = [self._as_float(image, i) for image in self._window(images, i)]
+        if self.crop and self.zoom > 1:
+            size = self.crop, self.crop
+            images = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]
+        return images
 
     def _as_float(self, image, i):
         if image.dtype == np.uint8:
@@ -100,9 +111,12 @@ class Batches(keras.utils.PyDataset):
         random = np.random.default_rng((self.seed, self.epoch, 1, i))
         height, width = _size(images[0])
         if self.crop:
-            top, left = random.integers((height - self.crop + 1, width - self.crop + 1))
+            side = self.crop
+            if self.zoom > 1:
+                side = int(side * min(self.zoom, height / side, width / side) ** random.random())
+            top, left = random.integers((height - side + 1, width - side + 1))
             scales = [len(image) // height for image in images]
-            height = width = self.crop
+            height = width = side
             images = [
                 image[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
                 for scale, image in zip(scales, images, strict=True)

@@ -13,7 +13,10 @@ import numpy as np
 
 from lle.data.sequences import IDEAL, WELL_LIT
 from lle.degrade import darken
+from lle.feeding import leave_autotuning_out
 from lle.models.dawn import GREY, THUMBNAIL
+
+leave_autotuning_out()
 
 USABLE = (50, 200)  # mean of a frame that serves as result where the network is told the brightness
 VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
@@ -105,12 +108,14 @@ class WholePictures(keras.utils.PyDataset):
         low: List of dark pictures, `(height, width, 3)`, uint8 or float in [0, 1].
         high: List of their references.
         stride: Height and width are cut to a multiple of this.
+        most: Pixels that neither shall exceed.
     """
 
-    def __init__(self, low, high, stride=16):
+    def __init__(self, low, high, stride=16, most=math.inf):
         super().__init__()
         self.low, self.high = low, high
-        self.size = np.min([image.shape[:2] for image in low], axis=0) // stride * stride  # Keras wants one shape
+        smallest = np.min([image.shape[:2] for image in low], axis=0)  # Keras wants one shape
+        self.size = (np.minimum(smallest, most) // stride * stride).astype(int)
 
     def __len__(self):
         return len(self.low)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -182,6 +183,16 @@ def hardware():
     # A process that `taskset` or a container binds to some of the cores has those alone; macOS and Windows don't say.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "cores": cores, "gpu": (_gpu_name() or gpus[0]) if gpus else None}
+
+
+def peak_memory():
+    """The most memory that this process has had so far, in MiB: its largest resident size, nothing of a GPU."""
+    status = Path("/proc/self/status")  # where there is one: there `getrusage` begins with the parent's peak
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def repeatable():

@@ -55,6 +55,24 @@ def test_all_flips_and_turns_occur_and_nothing_else():
     assert found == expected
 
 
+def test_zoomed_crops_show_more_of_the_same_place_in_both_pictures():
+    ramp = np.linspace(0, 0.5, 40 * 60 * 3, dtype="float32").reshape(1, 40, 60, 3)
+    batches = Batches(ramp, ramp + 0.5, batch_size=1, crop=10, seed=3, zoom=9)
+    spans = set()
+    for batches.epoch in range(50):
+        low, high = batches[0]
+        assert low.shape == high.shape == (1, 10, 10, 3)
+        np.testing.assert_allclose(high, low + 0.5, atol=1e-6)
+        spans.add(round(float(np.ptp(low[0, :, 0, 0]) / (ramp[0, 1, 0, 0] - ramp[0, 0, 0, 0]))))  # in rows
+    assert min(spans) == 9 and 33 < max(spans) <= 36  # from 10 rows to all 40, of which each new row averages 4
+
+
+def test_zoom_of_1_changes_nothing():
+    low, high = numbered(3, 9, 9)
+    for batch, other in zip(Batches(low, high, 3, crop=4)[0], Batches(low, high, 3, crop=4, zoom=1)[0], strict=True):
+        np.testing.assert_array_equal(batch, other)
+
+
 def test_integers_become_floats_and_sizes_may_differ_when_cropped():
     images = [np.full((4, 6, 3), 255, "uint8"), np.full((5, 4, 3), 51, "uint8")]
     (batch,) = Batches(images, batch_size=2, crop=4)[0]
@@ -73,9 +91,9 @@ def test_refuses():
         Batches(low, high, crop=5)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}])
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}, {"zoom": 0.5}])
 def test_numbers_below_1(options):
-    with pytest.raises(ValueError, match="batch_size and crop must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size, crop and zoom must be at least 1"):
         Batches(np.zeros((3, 4, 4, 3)), **options)
 
 

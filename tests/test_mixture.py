@@ -132,3 +132,8 @@ def test_whole_pictures_are_cut_to_one_size():
     assert [low.shape for low, _ in (batches[0], batches[1])] == 2 * [(1, 32, 48, 3)]
     np.testing.assert_array_equal(batches[0][1][0], picture(100)[4:36] / np.float32(255))
     np.testing.assert_array_equal(batches[1][0][0], picture(20, 34, 56)[1:33, 4:52] / np.float32(255))
+
+
+def test_whole_pictures_are_no_larger_than_asked():
+    batches = WholePictures([picture(10, 64, 80)], [picture(100, 64, 80)], stride=8, most=50)
+    np.testing.assert_array_equal(batches[0][1][0], picture(100, 64, 80)[8:56, 16:64] / np.float32(255))

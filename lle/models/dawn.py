@@ -107,7 +107,9 @@ class Dawn(keras.Model):
 
     def read(self, small, asked):
         """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
-        return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)])
+        # Its dropout would go on while it is frozen, and disturb what the detail learns from.
+        training = None if self.exposure.trainable else False
+        return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)], training=training)
 
     def enhance(self, image, grid, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""

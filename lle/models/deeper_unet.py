@@ -8,7 +8,7 @@ from lle.models.blocks import MatchSize
 from lle.models.network import Network
 
 
-def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
+def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9):
     """Build the deeper U-Net of report 3.
 
     A residual block, then on the way down max pooling and a residual block for each level, on the way up a transposed
@@ -22,6 +22,8 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
         gamma: Of the curve `x ** (1 / gamma)` that the input goes through first, see `GammaCorrection`; 1 for none.
         residual: Whether the blocks are residual, as in the report's `DeeperUNet`, or plain, as in the `UNet` that its
             training loop names.
+        momentum: Of the running means of the batch normalisation. PyTorch's default, the report's, is 0.9 counted as
+            Keras does; with Keras's 0.99 the means take a few hundred steps to follow the weights.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], at least `2 ** depth` pixels high and
@@ -29,16 +31,16 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
     """
     inputs = keras.Input((None, None, 3))
     features = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
-    features = convolution_block(features, filters, residual)
+    features = convolution_block(features, filters, residual, momentum)
     skips = []
     for level in range(1, depth + 1):
         skips.append(features)
-        features = convolution_block(layers.MaxPooling2D(2)(features), filters * 2**level, residual)
+        features = convolution_block(layers.MaxPooling2D(2)(features), filters * 2**level, residual, momentum)
     for skip in reversed(skips):
         width = skip.shape[-1]
         features = layers.Conv2DTranspose(width, 2, strides=2)(features)
         features = layers.Concatenate()([skip, MatchSize()([features, skip])])
-        features = convolution_block(features, width, residual)
+        features = convolution_block(features, width, residual, momentum)
     outputs = layers.Conv2D(3, 1, dtype="float32")(features)
 
     model = Network(inputs, outputs, name="deeper_unet" if residual else "unet")
@@ -47,34 +49,37 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True):
     return model
 
 
-def unet(filters=64, depth=4, gamma=2.2):
+def unet(filters=64, depth=4, gamma=2.2, momentum=0.9):
     """Build the plain U-Net (arXiv 1505.04597), with batch normalisation: `deeper_unet` without residual blocks.
 
     Args:
         filters: See `deeper_unet`.
         depth: See `deeper_unet`.
         gamma: See `deeper_unet`.
+        momentum: See `deeper_unet`.
 
     Returns:
         See `deeper_unet`.
     """
-    return deeper_unet(filters, depth, gamma, residual=False)
+    return deeper_unet(filters, depth, gamma, residual=False, momentum=momentum)
 
 
-def convolution_block(inputs, filters, residual=True):
+def convolution_block(inputs, filters, residual=True, momentum=0.9):
     """Two 3x3 convolutions with batch normalisation and ReLU.
 
     Args:
         inputs: `(batch, height, width, channels)`.
         filters: Channels of the output.
         residual: Whether the input, brought to as many channels by a 1x1 convolution, is added before the last ReLU.
+        momentum: See `deeper_unet`.
 
     Returns:
         `(batch, height, width, filters)`.
     """
-    features = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same")(inputs))
-    features = layers.Conv2D(filters, 3, padding="same")(layers.ReLU()(features))
-    features = layers.BatchNormalization()(features)
+    features = layers.Conv2D(filters, 3, padding="same")(inputs)
+    features = layers.ReLU()(layers.BatchNormalization(momentum=momentum)(features))
+    features = layers.Conv2D(filters, 3, padding="same")(features)
+    features = layers.BatchNormalization(momentum=momentum)(features)
     if residual:
         same = inputs.shape[-1] == filters
         features = layers.Add()([features, inputs if same else layers.Conv2D(filters, 1)(inputs)])
