@@ -8,7 +8,7 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from lle.enhance import DEFAULT
+from lle.enhance import DEFAULT, RAW_DEFAULT
 
 PARTS = ("train", "validation", "test")
 
@@ -70,11 +70,10 @@ def _add_enhance(commands):
     command = commands.add_parser("enhance", help="enhance pictures, folders of pictures, camera raw")
     command.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER")
     command.add_argument("-o", "--out", required=True, help="output folder, or the output picture for a single one")
-    _add_model(command)
+    _add_model(command, None, f"{DEFAULT}, for camera raw {RAW_DEFAULT}")
     command.add_argument(
         "--ratio", type=_ratio,
-        help="amplify camera raw, for which --model must be made, by this number or auto (auto; given, raw files "
-        "inside folders are developed too)",
+        help="amplify camera raw by this number or auto (auto; given, raw files inside folders are developed too)",
     )  # fmt: skip
     command.add_argument(
         "--brightness", type=float,
@@ -115,8 +114,8 @@ def _add_compare(commands):
     command.set_defaults(run=_compare)
 
 
-def _add_model(command):
-    command.add_argument("--model", default=DEFAULT, help=f"name of a network or path of a .keras file ({DEFAULT})")
+def _add_model(command, default=DEFAULT, says=DEFAULT):
+    command.add_argument("--model", default=default, help=f"name of a network or path of a .keras file ({says})")
 
 
 def _add_limit(command):

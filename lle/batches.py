@@ -98,12 +98,15 @@ class Batches(keras.utils.PyDataset):
             images = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]
         return images
 
-    def _as_float(self, image, i):
-        if image.dtype == np.uint8:
-            return image.astype("float32") / 255
+    def _as_float(self, image, i, integers=(np.uint8,)):
+        if image.dtype in integers:
+            return image.astype("float32") / np.float32(np.iinfo(image.dtype).max)
         if image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf:  # what is no number ends the training, with names
             name = i if self.names is None else self.names[i]
-            raise ValueError(f"picture {name} must be uint8 or float in [0, 1], got {image.dtype} up to {image.max()}")
+            known = " or ".join(np.dtype(kind).name for kind in integers)
+            raise ValueError(
+                f"picture {name} must be {known} or float in [0, 1], got {image.dtype} up to {image.max()}"
+            )
         return image.astype("float32")
 
     def _window(self, images, i):
@@ -146,8 +149,8 @@ class RawBatches(Batches):
         names: See `Batches`.
 
     Raises:
-        ValueError: If there is no frame, the three differ in number, a shape is not as above, or a frame is smaller
-            than the crop.
+        ValueError: If there is no frame, the three differ in number, a shape is not as above, a frame is smaller than
+            the crop, or a ratio is no positive number. And of a batch, if its pixels are not as above.
 
     Example:
 
@@ -168,14 +171,14 @@ class RawBatches(Batches):
             height, width = frame.shape[:2]
             if frame.shape != (height, width, 4) or reference.shape != (2 * height, 2 * width, 3):
                 raise ValueError(f"pair {i}: a reference of {reference.shape} does not fit a frame of {frame.shape}")
+        if not all(0 < ratio < np.inf for ratio in ratios):
+            raise ValueError(f"the ratios must be positive numbers, got {list(ratios)}")
         self.high, self.ratios = references, ratios
 
     def _prepare(self, images, i):
         """Crop, flip and turn a frame and its reference alike; to float32 in [0, 1]."""
-        from lle.raw import amplify, to_float  # loads LibRaw, which `Batches` does without
-
-        frame, reference = self._window(images, i)
-        return [amplify(frame, self.ratios[i]), to_float(reference)]
+        frame, reference = (self._as_float(part, i, (np.uint8, np.uint16)) for part in self._window(images, i))
+        return [np.minimum(frame * np.float32(self.ratios[i]), 1), reference]
 
 
 def _size(image):

@@ -202,10 +202,14 @@ def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed
     if gain is not None and not 0 < gain < math.inf:
         raise ValueError(f"gain must be above 0, got {gain!r}")
     generator = np.random.default_rng(seed)
+    if white_balance is None:
+        white_balance = generator.uniform(*RED_GAINS), generator.uniform(*BLUE_GAINS)
+    gains = np.asarray(white_balance, np.float64)
+    if gains.shape != (2,) or not (np.isfinite(gains).all() and (gains > 0).all()):
+        raise ValueError(f"white_balance must be two positive numbers, got {white_balance!r}")
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     reference = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
-    red, blue = white_balance or (generator.uniform(*RED_GAINS), generator.uniform(*BLUE_GAINS))
-    long = _mosaic(_undevelop(reference, red, blue, camera))
+    long = _mosaic(_undevelop(reference, *gains, camera))
     gain = gain or math.exp(generator.uniform(*np.log(camera.gains)))
     levels = camera.white - camera.black
     short = _record(long * (levels / ratio), gain, camera, generator)

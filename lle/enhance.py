@@ -18,6 +18,7 @@ from lle.pictures import check_megapixels, exif_without_layout, first_line, open
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
 DEFAULT = "dawn"  # the network for everybody's photographs
+RAW_DEFAULT = "sid_unet"  # that for camera raw
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
 TILE = 768  # pixels, where a card names none

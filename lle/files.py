@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from lle.data import SUFFIXES
-from lle.enhance import DEFAULT, enhance, find, load, run
+from lle.enhance import DEFAULT, RAW_DEFAULT, enhance, find, load, run
 from lle.paths import naming, one_line, remove_leftovers, replacing
 from lle.pictures import (
     HEIF_SUFFIXES,
@@ -20,6 +20,7 @@ from lle.pictures import (
     check_decoder,
     check_file,
     check_megapixels,
+    check_size,
     exif_without_layout,
     first_line,
     open_picture,
@@ -39,7 +40,7 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brightness=None, max_megapixels=None):
+def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightness=None, max_megapixels=None):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -49,7 +50,7 @@ def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brig
         sources: Paths of pictures and of folders, or a single one; subfolders, but for `out` itself, are mirrored below
             `out`. Camera raw is developed (see `enhance_raw`), to `photo.ARW.jpg` if `out` is a folder.
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
-        model: What `lle.enhance` takes; camera raw needs a network on packed frames.
+        model: What `lle.enhance` takes; camera raw needs a network on packed frames. By default there is one for each.
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
         brightness: Of other pictures, see `lle.enhance`.
@@ -75,18 +76,29 @@ def enhance_files(sources, out, model=DEFAULT, overwrite=False, ratio=None, brig
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
     if todo and isinstance(model, (str, Path)):
         model = load(model)
+    networks = {}
     for path, error in unread:
         _fail(report, path, error)
     for target, source in tqdm(todo.items(), unit="picture"):
+        name = RAW_DEFAULT if _is_raw(source) else DEFAULT
         try:
-            enhance_file(source, target, model, ratio or "auto", brightness, max_megapixels)
+            if model is None and name not in networks:
+                networks[name] = load(name)
+            enhance_file(
+                source,
+                target,
+                model if model is not None else networks[name],
+                ratio or "auto",
+                brightness,
+                max_megapixels,
+            )
             report.written.append(target)
         except Exception as error:  # one bad picture must not cost the others
             _fail(report, source, error)
     return report
 
 
-def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, max_megapixels=None):
+def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_megapixels=None):
     """Enhance one picture file into another.
 
     The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
@@ -97,7 +109,7 @@ def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, m
         source: A file that Pillow can decode, or camera raw (see `enhance_raw`).
         target: Where the result goes; missing folders are made, a file that is there is replaced. The suffix says the
             format.
-        model: What `lle.enhance` takes; camera raw needs a network on packed frames.
+        model: What `lle.enhance` takes; camera raw needs a network on packed frames. By default there is one for each.
         ratio: Of camera raw, see `enhance_raw`.
         brightness: Of other pictures, see `lle.enhance`.
         max_megapixels: Likewise.
@@ -117,21 +129,22 @@ def enhance_file(source, target, model=DEFAULT, ratio="auto", brightness=None, m
     if _is_raw(source):
         if brightness is not None:
             raise ValueError("the brightness of camera raw is set by the ratio")
-        result, metadata = enhance_raw(source, model, ratio), {}
+        result, metadata = enhance_raw(source, RAW_DEFAULT if model is None else model, ratio, max_megapixels), {}
     else:
         with naming(source):
             pixels, metadata = _read(source, max_megapixels)
             if form == "JPEG" and _has_alpha(pixels):
                 raise ValueError(f"JPEG has no transparency, which this has: choose .png for {target}")
-            result = enhance(pixels, model, brightness)
+            result = enhance(pixels, DEFAULT if model is None else model, brightness)
     with replacing(target) as temporary, naming(target):
         write_picture(temporary, form, result, metadata)
 
 
-def enhance_raw(path, model, ratio="auto"):
+def enhance_raw(path, model=RAW_DEFAULT, ratio="auto", max_megapixels=None):
     """Develop a camera raw file with a network on packed frames, such as `notebooks/04_raw_unet_family.ipynb` trains.
 
-    A network learns the colours of its camera: those of another come out as well as they resemble it.
+    A network learns the colours of its camera: those of another come out as well as they resemble it. Where its card
+    names the white balance that it learnt with, the frame is brought to that from the one that the camera chose.
 
     Args:
         path: A Bayer raw file that LibRaw knows (see `lle.raw.read_raw`).
@@ -144,16 +157,23 @@ def enhance_raw(path, model, ratio="auto"):
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If it is no Bayer raw file or cut off, the ratio is not positive, or the network takes pictures.
+        ValueError: If it is no Bayer raw file, cut off or too large, the ratio is not positive, or the network takes
+            pictures.
     """
     from lle import raw  # brings LibRaw along
 
     if ratio != "auto" and not 0 < ratio < np.inf:
         raise ValueError(f"ratio must be a positive number or 'auto', got {ratio!r}")
     model = load(model) if isinstance(model, (str, Path)) else model
-    if getattr(model, "card", {}).get("channels") != 4:
+    card = getattr(model, "card", {})
+    if card.get("channels") != 4:
         raise ValueError("camera raw needs a network on packed frames (--model), this one takes pictures")
+    with naming(path):
+        check_size(raw.size(path), max_megapixels)
     frame = raw.read_raw(path)
+    if "white_balance" in card:
+        red, blue = np.divide(raw.white_balance(path), card["white_balance"])
+        frame *= np.float32([red, 1, blue, 1])
     ratio = raw.estimate_ratio(frame) if ratio == "auto" else ratio
     picture = run(model, raw.amplify(frame, ratio))
     np.multiply(picture, 65535, out=picture)

@@ -96,6 +96,21 @@ def check_megapixels(max_megapixels):
         raise ValueError(f"max_megapixels must be a positive number, got {max_megapixels!r}")
 
 
+def check_size(size, max_megapixels=None):
+    """Refuse what is too large, as `open_picture` does.
+
+    Args:
+        size: `(width, height)`.
+        max_megapixels: See `open_picture`.
+
+    Raises:
+        ValueError: If it has more pixels.
+    """
+    most = 2 * Image.MAX_IMAGE_PIXELS if max_megapixels is None else max_megapixels * 1e6
+    if size[0] * size[1] > most:
+        raise ValueError(f"{size[0]} x {size[1]} pixels exceed the limit of {most / 1e6:g} megapixels (max_megapixels)")
+
+
 def check_samples(picture):
     """Refuse the TIFF files that Pillow and OpenCV open, but whose samples they take for something else.
 

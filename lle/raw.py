@@ -104,6 +104,43 @@ def develop(path):
     return to_float(pixels[:height, :width])
 
 
+def size(path):
+    """Say how large the visible area of a raw file is, without decoding it.
+
+    Args:
+        path: A raw file.
+
+    Returns:
+        `(width, height)` in pixels of the sensor.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is no raw file.
+    """
+    with _opened(path) as raw:
+        return raw.sizes.width, raw.sizes.height
+
+
+def white_balance(path):
+    """Say by how much the camera wants red and blue multiplied, relative to green, to make grey grey.
+
+    Args:
+        path: A raw file.
+
+    Returns:
+        Two floats, the gains of red and of blue; those for daylight if the camera noted none.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is no raw file, or says nothing of white.
+    """
+    with _opened(path) as raw:
+        for red, green, blue, _ in (raw.camera_whitebalance, raw.daylight_whitebalance):
+            if min(red, green, blue) > 0:
+                return red / green, blue / green
+    raise ValueError(f"{path}: it says nothing of the white balance")
+
+
 def quarter_turns(path):
     """Say how often a frame has to be turned left by 90 degrees to stand upright, by how the camera was held.
 

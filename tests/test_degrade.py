@@ -202,6 +202,7 @@ def test_raw_pair_is_as_dark_as_asked_and_seeded():
 
 @pytest.mark.parametrize("arguments, message", [
     ({"ratio": 0.5}, "ratio"), ({"ratio": math.nan}, "ratio"), ({"ratio": 100, "gain": 0}, "gain"),
+    ({"ratio": 100, "white_balance": (2, 0)}, "two positive"), ({"ratio": 100, "white_balance": np.ones(3)}, "two pos"),
     ({"ratio": 100, "image": np.zeros((1, 8, 3))}, "2x2"), ({"ratio": 100, "image": np.zeros((8, 8))}, "shape"),
 ])  # fmt: skip
 def test_raw_pair_refuses(arguments, message):

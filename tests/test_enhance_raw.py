@@ -1,5 +1,9 @@
 """From a camera raw file to a picture file."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -78,8 +82,49 @@ def test_a_network_of_one_s_own(tmp_path, capsys):
     arguments = ["enhance", str(tmp_path / "photo.dng"), "-o", str(tmp_path / "photo.png"), "--ratio", "auto"]
     assert main([*arguments, "--model", str(tmp_path / "mine.keras")]) == 0
     assert Image.open(tmp_path / "photo.png").size == (32, 24)
-    assert main([*arguments, "--force"]) == 1
+    assert main([*arguments, "--force", "--model", "dawn"]) == 1
     assert "camera raw needs a network on packed frames (--model)" in capsys.readouterr().err
+
+
+def test_photographs_and_camera_raw_each_get_their_network(tmp_path):
+    write_dng(tmp_path / "in" / "a.dng", noise())
+    Image.fromarray(np.full((12, 16, 3), 9, "uint8")).save(tmp_path / "in" / "b.png")
+    assert main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--ratio", "2"]) == 0
+    shipped = enhance_raw(tmp_path / "in" / "a.dng", "sid_unet", 2)
+    assert Image.open(tmp_path / "out" / "a.dng.jpg").size == shipped.shape[1::-1] == (32, 24)
+    expected = np.asarray(enhance(Image.open(tmp_path / "in" / "b.png"), "dawn"))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "b.png")), expected)
+
+
+def test_the_frame_is_brought_to_the_white_balance_that_the_network_knows(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise())  # whose camera wants red twice and blue 1.5 times
+    assert raw.white_balance(path) == pytest.approx((2, 1.5))
+    plain = raw.read_raw(path)[..., :3]
+    network = Doubled()
+    network.card = {**Doubled.card, "white_balance": (4, 0.5)}
+    expected = np.rint(np.minimum(plain * np.float32([0.5, 1, 3]), 1) * 65535).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_allclose(enhance_raw(path, network, 1), expected, atol=1)
+
+
+def test_a_frame_that_is_too_large(tmp_path, capsys):
+    path = write_dng(tmp_path / "a.dng", noise(100, 120))
+    with pytest.raises(ValueError, match=r"a.dng: 120 x 100 pixels exceed the limit of 0.01 megapixels"):
+        enhance_raw(path, Doubled(), 1, max_megapixels=0.01)
+    assert enhance_raw(path, Doubled(), 1, max_megapixels=0.012).shape == (100, 120, 3)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of the memory is read as Linux tells it")
+def test_24_megapixels_fit_into_4_gib(tmp_path):
+    write_dng(tmp_path / "a.dng", noise(4000, 6000))
+    code = """if True:
+        import sys
+        from lle.__main__ import main
+        from lle.results import peak_memory
+        assert main(["enhance", sys.argv[1], "-o", sys.argv[2], "--ratio", "auto"]) == 0
+        print(peak_memory())"""
+    run = [sys.executable, "-c", code, str(tmp_path / "a.dng"), str(tmp_path / "a.png")]
+    peak = float(subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()[-1])
+    assert Image.open(tmp_path / "a.png").size == (6000, 4000) and peak < 4096
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

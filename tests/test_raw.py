@@ -242,6 +242,11 @@ def test_batches_refuse():
         RawBatches(frames, [references[0], references[1][:, :11]], [1, 1])
     with pytest.raises(ValueError, match="crop of 5x5 does not fit"):
         RawBatches(frames, references, [1, 1], crop=5)
+    for ratio in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="ratios must be positive"):
+            RawBatches(frames, references, [1, ratio])
+    with pytest.raises(ValueError, match="picture 0 must be uint8 or uint16 or float in"):
+        RawBatches(frames, np.zeros((2, 8, 12, 3), "int16"), [1, 1])[0]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of the memory is read as Linux tells it")
@@ -292,6 +297,34 @@ def test_sid(sid_folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 4
     low, high = RawBatches(frames, references, [pair.ratio for pair in split.train], batch_size=2, crop=8)[0]
     assert low.shape == (2, 8, 8, 4) and high.shape == (2, 16, 16, 3) and low.max() == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of the memory is read as Linux tells it")
+def test_training_on_frames_of_the_real_size_fits_into_8_gib(tmp_path):
+    """From raw files through the cache to steps of the paper's network with its crops of 512."""
+    for stem, light in (("00001_00_0.1s", 100), ("00002_00_0.1s", 100), ("00001_00_10s", 1), ("00002_00_10s", 1)):
+        part = "short" if light > 1 else "long"
+        write_dng(tmp_path / "Sony" / part / f"{stem}.ARW", noise(2848, 4256) // light)
+    code = """if True:
+        import sys
+        import keras
+        from lle import data, raw
+        from lle.batches import RawBatches
+        from lle.models import sid_unet
+        from lle.results import peak_memory
+        pairs = data.sid(sys.argv[1]).train
+        frames = raw.cache_frames([pair.short for pair in pairs], sys.argv[1] + "/cache")
+        references = raw.cache_frames([pair.long for pair in pairs], sys.argv[1] + "/cache", raw.develop)
+        assert frames[0].shape == (1424, 2128, 4) and references[0].shape == (2848, 4256, 3)
+        batches = RawBatches(frames, references, [pair.ratio for pair in pairs], crop=512, augment=True)
+        model = sid_unet()
+        model.compile(keras.optimizers.Adam(1e-4), "mae", jit_compile=False)
+        model.fit(batches, verbose=0)
+        print(len(pairs), peak_memory())"""
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    count, peak = map(float, done.stdout.split()[-2:])
+    assert count == 2 and peak < 8192
 
 
 def test_sid_says_what_is_missing(sid_folder, tmp_path):

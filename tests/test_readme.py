@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from write_dng import noise, write_dng
 
 from lle import results
 from lle.__main__ import main
@@ -48,9 +49,10 @@ def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
 def test_the_commands_run(tmp_path, monkeypatch, write):
     for name in ("dark.jpg", "PICTURES/a.png", "PAIRS/low/1.png", "PAIRS/high/1.png"):
         write(name, 40, 48)
+    write_dng(tmp_path / "photo.ARW", noise())
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^python -m lle ((?:enhance|compare|evaluate) [^#\n]+)", README, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert main(shlex.split(command)) == 0
     assert (tmp_path / "ENHANCED" / "a.png").exists() and (tmp_path / "sheet.png").exists()

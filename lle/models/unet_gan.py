@@ -11,13 +11,14 @@ from lle.models.sid_unet import sid_unet
 class UNetGAN(keras.Model):
     """A generator and a U-Net discriminator, trained together with one `fit`; called, it is the generator.
 
-    The discriminator (`unet_discriminator`) judges the picture as a whole and each pixel. It sees pictures alone, not
-    the raw frame that they come from: so does the paper's, and that the picture fits its frame is what the L1 term
-    asks for. Its losses are those of the paper's code: cross entropy on both heads, and CutMix, where it gets real and
-    generated pictures cut together, has to find the cut (its image head: to say "generated"), and has to judge the
-    parts as it judges the whole pictures (consistency). The paper's code trains on such mixes, in place of whole
-    pictures, with a probability that rises to 0.5; here each step does both, weighed by that probability. The report
-    names no weights; the L1 loss is weighed 100 times the adversarial one, as usual since pix2pix (arXiv 1611.07004).
+    The discriminator (`unet_discriminator`) judges the picture as a whole and each pixel. It sees pictures alone,
+    clipped to [0, 1], not the raw frame that they come from: so does the paper's, and that the picture fits its frame
+    is what the L1 term asks for. Its losses are those of the paper's code: cross entropy on both heads, and CutMix,
+    where it gets real and generated pictures cut together, has to find the cut (its image head: to say "generated"),
+    and has to judge the parts as it judges the whole pictures (consistency). The paper's code trains on such mixes, in
+    place of whole pictures, with a probability that rises to 0.5; here each step does both, weighed by that
+    probability. The report names no weights; the L1 loss is weighed 100 times the adversarial one, as usual since
+    pix2pix (arXiv 1611.07004).
 
     One total loss trains both networks, from the same state of both: the generator's part goes through a copy of the
     discriminator whose weights are constants, the discriminator's part sees generated pictures as constants. So every
@@ -72,7 +73,8 @@ class UNetGAN(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y = ops.cast(y, "float32")
-        terms = {**self.generator_terms(y, y_pred), **self.discriminator_terms(y, ops.stop_gradient(y_pred))}
+        fake = ops.stop_gradient(ops.clip(y_pred, 0, 1))  # else their range alone would tell generated pictures
+        terms = {**self.generator_terms(y, y_pred), **self.discriminator_terms(y, fake)}
         for tracker in self.trackers:
             tracker.update_state(terms[tracker.name], sample_weight=ops.shape(x)[0])
         mixed = 0.5 * ops.minimum(self.steps / max(self.warm_up, 1), 1.0)
@@ -83,7 +85,7 @@ class UNetGAN(keras.Model):
         return total + mixed * (terms["cutmix"] + terms["consistency"])
 
     def generator_terms(self, real, fake):
-        image, pixel = call_frozen(self.discriminator, fake)
+        image, pixel = call_frozen(self.discriminator, ops.clip(fake, 0, 1))
         adversarial = (cross_entropy(image, 1.0) + cross_entropy(pixel, 1.0)) / 2
         return {"l1": ops.mean(ops.abs(real - fake)), "adversarial": adversarial}
 

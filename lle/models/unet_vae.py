@@ -24,13 +24,14 @@ class UNetVAE(UNetGAN):
     Args:
         generator: A `keras.Model` as `unet_with_vae` returns it, by default a new one.
         discriminator: See `UNetGAN`.
-        kl_weight: Weight of the divergence.
+        kl_weight: Weight of the divergence. The mean over all latent values is small beside the L1 loss of a picture,
+            and the U-Net does without the VAE: with 0.01 the latent values soon said nothing.
         **kwargs: See `UNetGAN`.
     """
 
     terms = (*UNetGAN.terms, "kl")
 
-    def __init__(self, generator=None, discriminator=None, kl_weight=0.01, **kwargs):
+    def __init__(self, generator=None, discriminator=None, kl_weight=1e-4, **kwargs):
         super().__init__(unet_with_vae() if generator is None else generator, discriminator, **kwargs)
         self.kl_weight = kl_weight
         self.generator_weights["kl"] = kl_weight
@@ -61,7 +62,9 @@ def unet_with_vae(filters=32, depth=5, latent_channels=64):
 
     *levels, coarsest = unet_encoder(inputs, filters, depth, prefix="vae_")
     mean = layers.Conv2D(latent_channels, 1, dtype="float32", name="vae_mean")(coarsest)
-    log_variance = layers.Conv2D(latent_channels, 1, dtype="float32", name="vae_log_variance")(coarsest)
+    log_variance = layers.Conv2D(  # 0 at first: the exponential of anything else can be huge
+        latent_channels, 1, kernel_initializer="zeros", dtype="float32", name="vae_log_variance"
+    )(coarsest)
     latent = LatentSample(dtype="float32", name="vae_latent")([mean, log_variance])
     coarsest = layers.Conv2D(coarsest.shape[-1], 1, activation="leaky_relu", name="vae_from_latent")(latent)
     # The levels on the way down only say which size to enlarge to.
@@ -78,8 +81,9 @@ def unet_with_vae(filters=32, depth=5, latent_channels=64):
 class LatentSample(layers.Layer):
     """Draws latent values from normal distributions in training, and takes their means at inference.
 
-    Its inputs are the means and the logarithms of the variances. The Kullback-Leibler divergence from the standard
-    normal distribution, `(mean ** 2 + variance - 1 - log(variance)) / 2`, the mean over all values, is added as a loss.
+    Its inputs are the means and the logarithms of the variances, which are clipped to [-20, 10]. The Kullback-Leibler
+    divergence from the standard normal distribution, `(mean ** 2 + variance - 1 - log(variance)) / 2`, the mean over
+    all values, is added as a loss.
 
     Args:
         seed: An int, by default a random one.
@@ -93,6 +97,7 @@ class LatentSample(layers.Layer):
 
     def call(self, inputs, training=None):
         mean, log_variance = inputs
+        log_variance = ops.clip(log_variance, -20, 10)
         variance = ops.exp(log_variance)
         self.add_loss(ops.mean(ops.square(mean) + variance - 1 - log_variance) / 2)
         if not training:

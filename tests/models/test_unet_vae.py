@@ -7,6 +7,7 @@ from keras import ops
 from lle.models import UNetVAE
 from lle.models.unet_gan import unet_discriminator
 from lle.models.unet_vae import LatentSample, unet_with_vae
+from lle.training import resumable
 
 generator = np.random.default_rng(0)
 FRAMES = generator.random((3, 5, 6, 4), dtype="float32")
@@ -42,6 +43,33 @@ def test_latent_values_are_drawn_in_training_only():
     assert (drawn - mean).mean() == pytest.approx(0, abs=0.02)
     assert (drawn - mean).std() == pytest.approx(0.2, rel=0.05)
     assert not np.array_equal(ops.convert_to_numpy(layer([mean, log_variance], training=True)), drawn)
+
+
+def test_the_variance_begins_at_1_and_stays_finite():
+    layer = LatentSample()
+    for value in (-1e6, 1e6):
+        layer([np.zeros((1, 2), "float32"), np.full((1, 2), value, "float32")])
+        assert np.isfinite(float(layer.losses[-1]))
+    weights = unet_with_vae(2, 2, 4).get_layer("vae_log_variance").get_weights()
+    assert not any(weight.any() for weight in weights)
+
+
+def fit(run_dir, epochs):
+    keras.utils.set_random_seed(0)
+    model = UNetVAE(unet_with_vae(2, 2, 4), unet_discriminator(2, 2))
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    callbacks = resumable(run_dir, {"seed": 0}, monitor="val_l1")
+    data = FRAMES, PICTURES
+    model.fit(*data, batch_size=2, epochs=epochs, validation_data=data, shuffle=False, verbose=0, callbacks=callbacks)
+    return model
+
+
+def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
+    whole = fit(tmp_path / "whole", 3)
+    fit(tmp_path / "parts", 1)
+    parts = fit(tmp_path / "parts", 3)
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_trains_all_parts_reports_the_divergence_and_saves(tmp_path):
