@@ -7,9 +7,7 @@ to See in the Dark" (SID; Chen et al., CVPR 2018, arXiv 1805.01934). In the othe
 one sensor pixel away from where a network trained on RGGB expects them.
 """
 
-import os
 import re
-import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -18,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import rawpy
 from tqdm.auto import tqdm
+
+from lle.paths import remove_leftovers, replacing
 
 LARGEST_RATIO = 300  # as in SID
 MEAN_LEVEL = 0.15  # of a well-exposed frame, see estimate_ratio
@@ -244,13 +244,13 @@ def cache_frames(paths, directory, read=read_raw):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     targets = {path: directory / _cache_name(Path(path), read) for path in paths}
+    remove_leftovers(targets.values())
     todo = {path: target for path, target in targets.items() if not target.exists()}
     for path, target in tqdm(todo.items(), "decoding", unit="file", disable=not todo):
         pixels = np.rint(read(path) * np.float32(65535)).astype("uint16")
         try:
-            with tempfile.TemporaryDirectory(dir=directory) as scratch:
-                np.save(Path(scratch) / "frame.npy", pixels)
-                os.replace(Path(scratch) / "frame.npy", target)  # complete or not at all
+            with replacing(target, ".npy") as temporary:
+                np.save(temporary, pixels)
         except OSError as error:
             raise OSError(f"{target}: cannot be written ({error})") from error
     return Frames(targets[path] for path in paths)
