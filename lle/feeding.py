@@ -9,9 +9,9 @@ def leave_autotuning_out():
     """Let `fit` read arrays and `keras.utils.PyDataset` without tf.data's autotuning, for the rest of the process.
 
     There is nothing to tune in reading from memory. But TensorFlow 2.21 often does not wake the thread that tunes when
-    the iterator of an epoch is deleted: `fit` then idles until that thread looks again by itself, up to a minute
-    between any two epochs (epochs of 25 s took 40 s). Neither the environment nor `fit` has a switch for it; Keras
-    itself leaves autotuning out for a `PyDataset` with more than one worker.
+    the iterator of an epoch is deleted: `fit` then idles until that thread looks again by itself. Neither the
+    environment nor `fit` has a switch for it; Keras itself leaves autotuning out for a `PyDataset` with more than one
+    worker.
 
     Does nothing with another backend, or where it was called before.
     """

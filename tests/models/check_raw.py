@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from lle.training import resumable
+
 SIZES = [(2, 8, 8), (1, 5, 7), (1, 6, 13)]  # pictures, rows, columns; halving does not come out even in the last two
 
 
@@ -62,3 +64,22 @@ def raw_unet_parameters(filters, depth, inputs=4, outputs=12, joined=0, skips=Tr
     for width in widths[:-1]:
         total += 4 * 2 * width * width + convolve_twice(2 * width if skips else width, width)
     return total
+
+
+def fit_resumable(model, frames, pictures, run_dir, epochs):
+    """Train a compiled adversarial model in a run folder, up to this epoch; returns it."""
+    model.fit(
+        frames, pictures, batch_size=2, epochs=epochs, validation_data=(frames, pictures), shuffle=False, verbose=0,
+        callbacks=resumable(run_dir, {"seed": 0}, monitor="val_l1"),
+    )  # fmt: skip
+    return model
+
+
+def check_resuming(fit, folder):
+    """A run of one epoch and two more ends with the weights of one of three; `fit` takes run folder and epochs."""
+    whole = fit(folder / "whole", 3)
+    fit(folder / "parts", 1)
+    parts = fit(folder / "parts", 3)
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    return whole, parts

@@ -5,13 +5,12 @@ import sys
 import keras
 import numpy as np
 import pytest
-from check_raw import raw_unet_parameters
+from check_raw import check_resuming, fit_resumable, raw_unet_parameters
 from keras import ops
 
 from lle.models import UNetGAN, attention_unet, sid_unet
 from lle.models.unet_gan import cutmix_masks, two_optimizers, unet_discriminator
 from lle.plots import read_log
-from lle.training import resumable
 
 generator = np.random.default_rng(0)
 FRAMES = generator.random((3, 5, 6, 4), dtype="float32")
@@ -136,19 +135,11 @@ def fit(run_dir, epochs):
     model = build(warm_up=6)
     falling = keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.9)
     model.compile(two_optimizers(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(falling)), run_eagerly=True)
-    model.fit(
-        FRAMES, PICTURES, batch_size=2, epochs=epochs, validation_data=(FRAMES, PICTURES), shuffle=False, verbose=0,
-        callbacks=resumable(run_dir, {"seed": 0}, monitor="val_l1"),
-    )  # fmt: skip
-    return model
+    return fit_resumable(model, FRAMES, PICTURES, run_dir, epochs)
 
 
 def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
-    whole = fit(tmp_path / "whole", 3)
-    fit(tmp_path / "parts", 1)
-    parts = fit(tmp_path / "parts", 3)
-    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    whole, parts = check_resuming(fit, tmp_path)
     assert whole.steps == parts.steps == 6
     logs = [read_log(tmp_path / name / "log.csv") for name in ("whole", "parts")]
     assert set(UNetGAN.terms) < set(logs[0]) and len(set(logs[0]["consistency"])) == 3

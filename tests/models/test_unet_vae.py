@@ -1,13 +1,12 @@
 import keras
 import numpy as np
 import pytest
-from check_raw import check_halo, check_raw_network, raw_unet_parameters
+from check_raw import check_halo, check_raw_network, check_resuming, fit_resumable, raw_unet_parameters
 from keras import ops
 
 from lle.models import UNetVAE
 from lle.models.unet_gan import unet_discriminator
 from lle.models.unet_vae import LatentSample, unet_with_vae
-from lle.training import resumable
 
 generator = np.random.default_rng(0)
 FRAMES = generator.random((3, 5, 6, 4), dtype="float32")
@@ -58,18 +57,11 @@ def fit(run_dir, epochs):
     keras.utils.set_random_seed(0)
     model = UNetVAE(unet_with_vae(2, 2, 4), unet_discriminator(2, 2))
     model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
-    callbacks = resumable(run_dir, {"seed": 0}, monitor="val_l1")
-    data = FRAMES, PICTURES
-    model.fit(*data, batch_size=2, epochs=epochs, validation_data=data, shuffle=False, verbose=0, callbacks=callbacks)
-    return model
+    return fit_resumable(model, FRAMES, PICTURES, run_dir, epochs)
 
 
 def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
-    whole = fit(tmp_path / "whole", 3)
-    fit(tmp_path / "parts", 1)
-    parts = fit(tmp_path / "parts", 3)
-    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    check_resuming(fit, tmp_path)
 
 
 def test_trains_all_parts_reports_the_divergence_and_saves(tmp_path):
