@@ -114,8 +114,9 @@ def down_sampling(inputs):
     Returns:
         `(batch, height / 2, width / 2, 2 * channels)`. Averaging takes the place of the authors' blurred subsampling.
     """
-    channels = inputs.shape[-1]
-    return _resample(inputs, layers.AveragePooling2D(2), 2 * channels)
+    pool = layers.AveragePooling2D(2)
+    main, aside = pool(_refine(inputs)), pool(inputs)
+    return layers.Add()([layers.Conv2D(2 * inputs.shape[-1], 1)(branch) for branch in (main, aside)])
 
 
 def up_sampling(inputs):
@@ -125,17 +126,16 @@ def up_sampling(inputs):
         inputs: `(batch, height, width, channels)`.
 
     Returns:
-        `(batch, 2 * height, 2 * width, channels / 2)`.
+        `(batch, 2 * height, 2 * width, channels / 2)`. The 1x1 convolutions come before the enlarging, not after it as
+        in the paper: the values are the same, at a fraction of the cost.
     """
-    channels = inputs.shape[-1]
-    return _resample(inputs, Enlarge(), channels // 2)
+    branches = (_refine(inputs), inputs)
+    return Enlarge()(layers.Add()([layers.Conv2D(inputs.shape[-1] // 2, 1)(branch) for branch in branches]))
 
 
-def _resample(inputs, resize, channels):
-    main = layers.Conv2D(inputs.shape[-1], 1, activation="relu")(inputs)
-    main = layers.Conv2D(inputs.shape[-1], 3, padding="same", activation="relu")(main)
-    main = layers.Conv2D(channels, 1)(resize(main))
-    return layers.Add()([main, layers.Conv2D(channels, 1)(resize(inputs))])
+def _refine(inputs):
+    features = layers.Conv2D(inputs.shape[-1], 1, activation="relu")(inputs)
+    return layers.Conv2D(inputs.shape[-1], 3, padding="same", activation="relu")(features)
 
 
 def _all_at(streams, level):

@@ -7,6 +7,7 @@ from check import check_model
 from lle.enhance import run
 from lle.models import mirnet, mirnet_v2
 from lle.models.blocks import Enlarge, selective_kernel_fusion
+from lle.models.mirnet import up_sampling
 from lle.models.mirnet_v2 import ContextualBlock
 
 generator = np.random.default_rng(0)
@@ -79,6 +80,17 @@ def test_enlarge_is_bilinear(height, width):
     image = generator.random((1, height, width, 3), dtype="float32")
     expected = cv2.resize(image[0], (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(Enlarge()(image))[0], expected, atol=1e-6)
+
+
+def test_up_sampling_gives_what_the_paper_s_order_gives():
+    inputs = keras.Input((None, None, 8))
+    model = keras.Model(inputs, up_sampling(inputs))
+    model.set_weights([generator.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+    image = generator.random((1, 5, 6, 8), dtype="float32")
+    narrow, wide, *last = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    branches = wide(narrow(image)), image
+    expected = sum(convolve(Enlarge()(branch)) for convolve, branch in zip(last, branches, strict=True))
+    np.testing.assert_allclose(model(image), keras.ops.convert_to_numpy(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_version_2(tmp_path):
