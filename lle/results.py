@@ -20,17 +20,17 @@ FIFTH, RAW = "the report's fifth", "raw of eval15's references"
 # Report, what it claims, the result file of its recipe, the test set that it printed its figure on and the one to judge
 # by, and what the recipe here does otherwise.
 REPORTS = (
-    ("1, U-Net with attention", "19.24 dB, pooled", "unet_residual_attention_report", FIFTH, "eval15", ""),
-    ("2, MIRNet", "27.79 dB", "mirnet_plain_report", "eval15", "eval15", ""),
+    ("1, U-Net with attention", "19.24 dB, pooled", "unet_residual_attention_report", FIFTH, "eval15", "RGB, bfloat16"),
+    ("2, MIRNet", "27.79 dB", "mirnet_plain_report", "eval15", "eval15", "bfloat16"),
     (
         "3, ensemble of U-Nets",
         "21.62 dB, mean over epochs",
         "deeper_unet_member",
         "eval15",
         "eval15",
-        "12 filters of 64",
+        "12 filters of 64, depth 4 of 5, rate 5e-4, bfloat16",
     ),
-    ("4, U-Nets on camera raw", "27.25 dB / 0.756 on SID", "raw_baseline_seed_0", RAW, RAW, "simulated, not SID"),
+    ("4, U-Nets on camera raw", "27.25 dB / 0.756 on SID", "raw_baseline_seed_0", RAW, RAW, "simulated, not SID; 12 filters"),
     ("5, Zero-DCE", "28.21 dB", "zero_dce_report", "the report's 30", "eval15", "the authors' losses"),
 )
 SEED = re.compile(r"_seed_\d+$")
@@ -51,10 +51,12 @@ def save(path, model, settings, tables, log=None, as_printed=None):
     Args:
         path: The JSON file; its stem is the name of the result.
         model: The network that was measured.
-        settings: A dictionary of what defines the run: data, pair counts, epochs, batch, optimizer, seed and so on.
+        settings: A dictionary of what defines the run: data, pair counts, epochs, batch, optimizer, seed and so on; and
+            `precision`, the name of its dtype policy, if that is no longer the global one.
         tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
             `lle.metrics.evaluate` returned.
-        log: The CSV log of the run, or a list of those of its phases, which gives its epochs and wall time.
+        log: The CSV log of the run, or a list of those of its phases, which gives its epochs, its wall time and the
+            validation PSNR in dB of each epoch.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
 
     Returns:
@@ -71,7 +73,7 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         "model": {"class": _kind(model), "parameters": model.count_params(), "arguments": _arguments(model)},
         "settings": settings,
         "metrics": {name: _table(table) for name, table in tables.items()},
-        "dtype_policy": keras.config.dtype_policy().name,
+        "dtype_policy": settings.get("precision", keras.config.dtype_policy().name),  # it was trained under
         "hardware": hardware(),
         "versions": versions(),
         "repeatable": repeatable(),
@@ -82,6 +84,8 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         rows = [read_log(part) for part in (log if isinstance(log, list) else [log])]
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
+        if all("val_psnr" in part for part in rows):  # with these a figure needs no log, which stays where it was made
+            result["validation_psnr"] = [round(float(value), 3) for part in rows for value in part["val_psnr"]]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
@@ -145,7 +149,7 @@ def table(folder="results"):
     if not paths:
         raise ValueError(f"{folder}: no result file (*.json) there")
     rows = _join_seeds(row for path in paths for row in _rows(path))
-    columns = ["result", "parameters", "epochs", "test set", "PSNR dB", "SSIM", "GT-mean PSNR", "as printed"]
+    columns = ["result", "parameters", "trained on", "epochs", "test set", "PSNR dB", "SSIM", "GT-mean PSNR", "as printed"]
     frame = pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all").fillna("")
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
@@ -169,9 +173,11 @@ def reports_table(folder="results"):
         path = Path(folder) / f"{name}.json"
         rows = {row["test set"].split(" (")[0]: row for row in _rows(path)} if path.is_file() else {}
         measured = rows.get(test_set, {"epochs": ""})
-        printed = _printed(path) or rows.get(printed_on, {}).get("as printed")
+        mean_of_epochs = _printed(path)
+        printed = mean_of_epochs or rows.get(printed_on, {}).get("as printed")
+        printed = printed and f"{printed} dB ({test_set if mean_of_epochs else printed_on})"
         figures = f"{measured['PSNR dB']} dB / {measured['SSIM']} ({test_set})" if rows else "not run in full yet"
-        lines.append([report, claim, f"{printed} dB" if printed else "", figures, measured["epochs"], other])
+        lines.append([report, claim, printed or "", figures, measured["epochs"], other])
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
@@ -248,11 +254,13 @@ def _table(table):
 def _rows(path):
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
+        data = result["settings"].get("data")
         for test_set, rows in result["metrics"].items():
             mean, count = rows["mean"], len(rows) - 1
             yield {
                 "result": result["name"],
                 "parameters": f"{result['model']['parameters']:,}",
+                "trained on": ", ".join(data) if isinstance(data, dict) else data,  # names and shares
                 "epochs": result.get("epochs_finished"),
                 "test set": f"{test_set} ({count} images)",
                 "PSNR dB": _number(mean.get("psnr"), 2),
@@ -269,7 +277,7 @@ def _join_seeds(rows):
     for row in rows:
         groups.setdefault((SEED.sub("", row["result"]), row["test set"]), []).append(row)
     for (name, test_set), group in groups.items():
-        names = {"result": f"{name} ({len(group)} seeds)", "test set": test_set}
+        names = {"result": f"{name} ({len(group)} seeds)", "trained on": group[0]["trained on"], "test set": test_set}
         figures = {key: _span([row[key] for row in group]) for key in group[0] if key not in names}
         yield group[0] if len(group) == 1 else {**names, **figures}
 

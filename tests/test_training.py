@@ -150,14 +150,24 @@ def test_result_file_and_table(tmp_path, write):
     assert saved["model"]["parameters"] == 12 and saved["epochs_finished"] == 2 and saved["settings"] == SETTINGS
     assert saved["metrics"]["eval15"]["1"]["psnr"] == pytest.approx(table.loc["1", "psnr"], abs=1e-5)
     assert saved["versions"]["keras"] == keras.__version__ and saved["hardware"]["cores"] >= 1
+    assert saved["validation_psnr"] == pytest.approx(read_log(tmp_path / "run/log.csv")["val_psnr"], abs=1e-3)
     lines = results.table(tmp_path / "results").splitlines()
     assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
     assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")
 
 
+def test_result_names_the_precision_of_the_training(tmp_path, write):
+    model = fit(tmp_path / "run", 1)
+    pairs = [Pair(write("low/1.png", 16, 16), write("high/1.png", 16, 16))]
+    tables = {"eval15": evaluate(model, pairs)}
+    for settings, policy in (({"precision": "mixed_bfloat16"}, "mixed_bfloat16"), ({}, "float32")):
+        assert results.save(tmp_path / "net.json", model, settings, tables)["dtype_policy"] == policy
+
+
 def write_result(folder, name, psnr, parameters=1200, **more):
     metrics = {"eval15": {"1": {}, "mean": {"psnr": psnr, "ssim": 0.5, **more}}}
     result = {"name": name, "model": {"parameters": parameters}, "metrics": metrics, "epochs_finished": 12}
+    result["settings"] = {"data": {"pairs": 0.5, "darkened": 0.5} if name.startswith("other") else "LOL"}
     (folder / f"{name}.json").write_text(json.dumps(result))
 
 
@@ -166,8 +176,8 @@ def test_seeds_share_a_row(tmp_path):
         write_result(tmp_path, f"net_seed_{seed}", psnr, **({} if seed else {"psnr_gt_mean": 11.0}))
     write_result(tmp_path, "other_seed_0", 7.0)
     lines = results.table(tmp_path).splitlines()[2:]
-    assert lines[0] == "| net (3 seeds) | 1,200 | 12 | eval15 (1 images) | 9.50 to 10.20 | 0.500 |"
-    assert lines[1].startswith("| other_seed_0 | 1,200 | 12 | eval15 (1 images) | 7.00 |")
+    assert lines[0] == "| net (3 seeds) | 1,200 | LOL | 12 | eval15 (1 images) | 9.50 to 10.20 | 0.500 |"
+    assert lines[1].startswith("| other_seed_0 | 1,200 | pairs, darkened | 12 | eval15 (1 images) | 7.00 |")
 
 
 def test_the_table_of_reports(tmp_path):
@@ -177,8 +187,8 @@ def test_the_table_of_reports(tmp_path):
     (tmp_path / "deeper_unet_member.json").write_text(json.dumps({**member, "psnr_as_printed": 19.5}))
     lines = results.reports_table(tmp_path).splitlines()[2:]
     assert "| 19.24 dB, pooled |  | not run in full yet |" in lines[0]
-    assert "| 27.79 dB | 27.90 dB | 15.00 dB / 0.500 (eval15) | 12 |" in lines[1]
-    assert "| 19.50 dB | 16.00 dB / 0.500 (eval15) | 12 |" in lines[2]  # the report's own quantity
+    assert "| 27.79 dB | 27.90 dB (eval15) | 15.00 dB / 0.500 (eval15) | 12 |" in lines[1]
+    assert "| 19.50 dB (eval15) | 16.00 dB / 0.500 (eval15) | 12 |" in lines[2]  # the report's own quantity
 
 
 def test_table_names_what_is_no_result(tmp_path):
