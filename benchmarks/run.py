@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import sys
 import time
@@ -115,9 +114,9 @@ def _measure(name, settings):
         if error.name not in OPTIONAL:
             raise
         return {"skipped": OPTIONAL[error.name]}
-    to_mebibytes = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / to_mebibytes
-    return {"what": text, "value": value, "unit": unit, "repeats": repeats, "peak_mib": round(peak)}
+    from lle.results import peak_memory
+
+    return {"what": text, "value": value, "unit": unit, "repeats": repeats, "peak_mib": round(peak_memory())}
 
 
 def _median_seconds(work, repeats, prepare=lambda: None):

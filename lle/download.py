@@ -1,7 +1,6 @@
 """Fetching the public LOL v1 archive."""
 
 import errno
-import hashlib
 import http.client
 import os
 import re
@@ -14,6 +13,8 @@ import zipfile
 from pathlib import Path, PureWindowsPath
 
 from tqdm.auto import tqdm
+
+from lle.paths import sha256_of
 
 # The SHA-256 and the size (347,171,015 bytes) are those of the git-lfs pointer in this commit; the copy in
 # huggingface.co/keras-io/low-light-image-enhancement has the same.
@@ -73,7 +74,7 @@ def _fetch(directory, url, sha256):
     if not os.access(directory, os.W_OK):
         raise PermissionError(f"{directory} cannot be written to")
     archive, part = directory / _ARCHIVE, directory / f"{_ARCHIVE}.part"
-    if archive.exists() and _sha256(archive) == sha256:
+    if archive.exists() and sha256_of(archive) == sha256:
         return archive
     try:
         _download(url, part)
@@ -85,7 +86,7 @@ def _fetch(directory, url, sha256):
             f"{url} as {archive} and run this again, or take the data set from {LOL_PAGE} and unpack it so that "
             f"{directory / 'LOLdataset'} holds our485 and eval15, each with low and high."
         ) from error
-    if _sha256(part) != sha256:
+    if sha256_of(part) != sha256:
         part.unlink()
         raise ValueError(f"the file at {url} does not have the SHA-256 {sha256}: not used")
     return part.replace(archive)
@@ -127,11 +128,6 @@ def _append(url, part, size):
                 file.write(chunk)
                 bar.update(len(chunk))
     return total is None or part.stat().st_size == total
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpack(archive, target):

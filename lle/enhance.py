@@ -4,7 +4,6 @@ At package level `lle.enhance` is the function below; the rest of this module is
 """
 
 import functools
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lle.paths import naming, one_line
+from lle.paths import naming, one_line, sha256_of
 from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
 
 PACKAGE = Path(__file__).parent
@@ -45,7 +44,7 @@ def load(name_or_path=DEFAULT):
         ValueError: If there is no such name or file, the hash differs, or the file does not load.
     """
     path, card = find(name_or_path)
-    if card and _sha256(path) != card["sha256"]:
+    if card and sha256_of(path) != card["sha256"]:
         raise ValueError(f"{path}: not the file that its card describes (its SHA-256 differs), fetch it again")
 
     if not zipfile.is_zipfile(path):  # of which Keras says that it was not found
@@ -204,11 +203,6 @@ def _newer(path):
         return f"made by Keras {made_by}, this is {keras.__version__}; " if numbers[0] > numbers[1] else ""
     except Exception:  # a broken file, which the caller's message is about
         return ""
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _loaded(name_or_path):

@@ -20,7 +20,7 @@ from lle.pictures import (
     check_decoder,
     check_file,
     check_megapixels,
-    check_size,
+    check_pixels,
     exif_without_layout,
     first_line,
     open_picture,
@@ -169,7 +169,7 @@ def enhance_raw(path, model=RAW_DEFAULT, ratio="auto", max_megapixels=None):
     if card.get("channels") != 4:
         raise ValueError("camera raw needs a network on packed frames (--model), this one takes pictures")
     with naming(path):
-        check_size(raw.size(path), max_megapixels)
+        check_pixels(raw.size(path), max_megapixels)
     frame = raw.read_raw(path)
     if "white_balance" in card:
         red, blue = np.divide(raw.white_balance(path), card["white_balance"])

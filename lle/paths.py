@@ -117,3 +117,9 @@ def _named(path, error):
 def one_line(text):
     """Write what would break the line or the terminal, such as a line break in a file's name, as Python does: \\n."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(text))
+
+
+def sha256_of(path):
+    """The SHA-256 of a file, 64 hexadecimal digits, read piece by piece."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -96,7 +96,7 @@ def check_megapixels(max_megapixels):
         raise ValueError(f"max_megapixels must be a positive number, got {max_megapixels!r}")
 
 
-def check_size(size, max_megapixels=None):
+def check_pixels(size, max_megapixels=None):
     """Refuse what is too large, as `open_picture` does.
 
     Args:

@@ -65,7 +65,7 @@ def _tidy(axes):
 
 
 def read_log(path):
-    """Reads the file of a `keras.callbacks.CSVLogger`.
+    """Read the file of a `keras.callbacks.CSVLogger`.
 
     A run that was interrupted and resumed can hold an epoch twice: the later row counts. The empty `val_` columns that
     `CSVLogger` gives a run without validation data are left out.
@@ -177,7 +177,7 @@ def _legend(figure, handles):
 
 
 def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
-    """Draws training and validation curves over the epochs, a panel per key.
+    """Draw training and validation curves over the epochs, a panel per key.
 
     The validation curve is dashed, in the colour of its run. The best validation PSNR and SSIM are marked.
 
@@ -272,7 +272,7 @@ def _caption(row, title, reference):
 
 
 def compare(rows, names=None, reference="reference"):
-    """Shows pictures side by side, each with its PSNR and SSIM (protocol `standard`) against the reference.
+    """Show pictures side by side, each with its PSNR and SSIM (protocol `standard`) against the reference.
 
     Args:
         rows: A list of dictionaries from a column's title to an image, (height, width, 3), uint8 or float in [0, 1];
@@ -320,7 +320,7 @@ def compare(rows, names=None, reference="reference"):
 
 
 def magnify(images, window):
-    """Shows one picture as several methods give it, and below each the same crop, magnified.
+    """Show one picture as several methods give it, and below each the same crop, magnified.
 
     Args:
         images: A dictionary from a title to an image, (height, width, 3), uint8 or float in [0, 1], all of one size.
@@ -353,7 +353,7 @@ def magnify(images, window):
 
 
 def per_image(tables, measure="psnr"):
-    """Draws a measure of each image as a dot, and the mean as a line.
+    """Draw a measure of each image as a dot, and the mean as a line.
 
     Args:
         tables: A table of `metrics.evaluate`, or a dictionary from a method's name to one, all of the same images.

@@ -1,6 +1,5 @@
 """Result files: what a finished run was, and what it scored, so that every printed figure has a source."""
 
-import hashlib
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lle.paths import replacing
+from lle.paths import replacing, sha256_of
 from lle.plots import read_log
 
 FIFTH, RAW = "the report's fifth", "raw of eval15's references"
@@ -30,7 +29,14 @@ REPORTS = (
         "eval15",
         "12 filters of 64, depth 4 of 5, rate 5e-4, bfloat16",
     ),
-    ("4, U-Nets on camera raw", "27.25 dB / 0.756 on SID", "raw_baseline_seed_0", RAW, RAW, "simulated, not SID; 12 filters"),
+    (
+        "4, U-Nets on camera raw",
+        "27.25 dB / 0.756 on SID",
+        "raw_baseline_seed_0",
+        RAW,
+        RAW,
+        "simulated, not SID; 12 filters",
+    ),
     ("5, Zero-DCE", "28.21 dB", "zero_dce_report", "the report's 30", "eval15", "the authors' losses"),
 )
 SEED = re.compile(r"_seed_\d+$")
@@ -116,7 +122,7 @@ def publish(model, result, folder, chosen_by):
     card = {
         "name": result["name"],
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(path),
         "model": result["model"]["class"],
         "parameters": result["model"]["parameters"],
         **model.card,
@@ -149,7 +155,7 @@ def table(folder="results"):
     if not paths:
         raise ValueError(f"{folder}: no result file (*.json) there")
     rows = _join_seeds(row for path in paths for row in _rows(path))
-    columns = ["result", "parameters", "trained on", "epochs", "test set", "PSNR dB", "SSIM", "GT-mean PSNR", "as printed"]
+    columns = "result, parameters, trained on, epochs, test set, PSNR dB, SSIM, GT-mean PSNR, as printed".split(", ")
     frame = pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all").fillna("")
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
