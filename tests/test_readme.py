@@ -2,13 +2,15 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from write_dng import noise, write_dng
 
-from lle import results
+import lle
+from lle import download, results
 from lle.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +42,9 @@ def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     for name in ("my_pairs/low/1.png", "my_pairs/high/1.png"):
         write(name, 128, 144)
     monkeypatch.chdir(tmp_path)
-    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(examples) == 4
+    example = examples[number]
     example = example.replace("epochs=100", "epochs=1")
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras", "mine.keras")[number]).exists()
@@ -73,6 +77,28 @@ def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
     assert (tmp_path / "bright.tif").exists()
+
+
+def test_the_command_that_fetches_lol_runs(tmp_path, monkeypatch, capsys):
+    command = re.search(r"`python -m lle (download lol)`", README)[1]
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(download, "lol", lambda *arguments: tmp_path / "data" / "LOLdataset")
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 0 and "LOLdataset" in capsys.readouterr().out
+
+
+def test_the_variables_of_make_are_those_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in set(re.findall(r"make \w+ ([A-Z]+)=", README)) | {"DETERMINISTIC"}:
+        assert f"\n{name} ?=" in makefile
+    for target in set(re.findall(r"`?make (reproduce|test|bench|clean|notebooks)", README)):
+        assert f"\n{target}:" in makefile
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert project["version"] == lle.__version__ == str(cited["version"])
 
 
 @pytest.mark.parametrize("command", ["results", "results --reports"])
