@@ -131,7 +131,10 @@ def _ratio(text):
 
 
 def _positive(text):
-    number = float(text)  # argparse says which argument is no number
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no number") from error
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number

@@ -175,7 +175,8 @@ def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed
         frame = clip(round(y), 0, white - black) / (white - black)
 
     which is the noise model of Wei et al. (arXiv 2003.12751) with Gaussian read noise. `read` and `row` are drawn
-    around the camera's calibration for `k`.
+    around the camera's calibration for `k`. That of `SONY_A7S2` is what they publish (github.com/Vandermode/ELD,
+    camera_params/release); its colour matrix is Adobe's, as dcraw lists it, its black and white levels are SID's.
 
     Args:
         image: Well-lit sRGB photograph, `(height, width, 3)`, uint8 or float in [0, 1].

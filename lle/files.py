@@ -151,14 +151,15 @@ def enhance_raw(path, model=RAW_DEFAULT, ratio="auto", max_megapixels=None):
         model: Such a network, or a name or path as `lle.load` takes it.
         ratio: By how much the frame is to be amplified: a positive number, such as the ratio of a good exposure to this
             one; or `"auto"` (see `lle.raw.estimate_ratio`).
+        max_megapixels: A larger file is refused; by default above Pillow's limit, 179.
 
     Returns:
         The upright picture, uint16, `(height, width, 3)`, sRGB.
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If it is no Bayer raw file, cut off or too large, the ratio is not positive, or the network takes
-            pictures.
+        ValueError: If it is no Bayer raw file, cut off or too large, or holds no white balance where the network needs
+            one; the ratio is not positive, or the network takes pictures.
     """
     from lle import raw  # brings LibRaw along
 

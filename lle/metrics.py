@@ -78,6 +78,37 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
     return table
 
 
+def evaluate_raw(model, frames, references, ratios, names=None):
+    """Measure a network on camera raw, as SID and report 4 do: native size, `psnr` and `ssim` on 8 bit, per image.
+
+    Args:
+        model: A network on packed frames; or any function of a frame, as `frames` has it, and its ratio to a picture.
+        frames: Packed frames, `(height / 2, width / 2, 4)`, uint16 or float in [0, 1]: a list or `lle.raw.Frames`.
+        references: As many pictures, `(height, width, 3)`, uint8, uint16 or float in [0, 1].
+        ratios: As many numbers, by which the frames are amplified (`lle.raw.amplify`).
+        names: What the rows shall be called, such as the names of `lle.data.RawPair`; by default their places, from 0.
+
+    Returns:
+        A `pandas.DataFrame` with a row for each picture (PSNR in dB, SSIM), and their mean as the row `mean`.
+
+    Raises:
+        ValueError: If there is no frame, or the four differ in number or a picture from its reference in size.
+    """
+    from lle.raw import amplify, to_float  # loads LibRaw, which photographs do without
+
+    names = range(len(frames)) if names is None else names
+    if not len(frames):
+        raise ValueError("there is no frame to evaluate")
+    rows = {}
+    for name, frame, reference, ratio in zip(names, frames, references, ratios, strict=True):
+        output = run(model, amplify(frame, ratio)) if hasattr(model, "predict_on_batch") else model(frame, ratio)
+        reference = to_float(reference)
+        rows[str(name)] = {"psnr": psnr(reference, output), "ssim": ssim(reference, output)}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.loc["mean"] = table.mean()
+    return table
+
+
 def psnr(reference, output):
     """Peak signal-to-noise ratio of one image, computed in float64 on 8-bit values.
 

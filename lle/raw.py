@@ -167,7 +167,12 @@ def amplify(frame, ratio):
 
     Returns:
         float32, same shape, in [0, 1].
+
+    Raises:
+        ValueError: If the ratio is not positive.
     """
+    if not 0 < ratio < np.inf:
+        raise ValueError(f"the ratio must be a positive number, got {ratio!r}")
     return np.minimum(to_float(frame) * np.float32(ratio), 1)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import rawpy
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from write_dng import noise, write_dng
 
-from lle import data, raw
+from lle import data, metrics, raw
 from lle.batches import RawBatches
+from lle.enhance import run
+from lle.models import sid_unet
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 BLACK = (500, 510, 520, 530)  # of the cell's pixels, row by row
@@ -128,6 +131,9 @@ def test_amplify():
     expected = np.array([0, 1 / 3, 1, 1], "float32")
     np.testing.assert_allclose(raw.amplify(frame, 65535 / 300), expected, rtol=1e-6)
     assert raw.amplify(np.float64([0.5]), np.float64(1.5)).dtype == np.float32
+    for ratio in (0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="positive number"):
+            raw.amplify(frame, ratio)
 
 
 def test_exposure_ratio_from_the_names():
@@ -282,6 +288,25 @@ def sid_folder(tmp_path):
         for i, stem in enumerate(stems):
             write_dng(root / "Sony" / part / f"{stem}.ARW", noise(seed=i) // light)
     return root
+
+
+def test_a_network_is_measured_on_sid_as_its_authors_do(sid_folder, tmp_path):
+    pairs = data.sid(sid_folder).test
+    frames = raw.cache_frames([pair.short for pair in pairs], tmp_path / "cache")
+    references = raw.cache_frames([pair.long for pair in pairs], tmp_path / "cache", raw.develop)
+    ratios, names = ([getattr(pair, key) for pair in pairs] for key in ("ratio", "name"))
+    keras.utils.set_random_seed(0)
+    model = sid_unet(2, 2)
+    table = metrics.evaluate_raw(model, frames, references, ratios, names)
+    assert list(table.index) == ["10003_00_0.1s", "mean"] and list(table) == ["psnr", "ssim"]
+    amplified = np.minimum(frames[0] / np.float32(65535) * ratios[0], 1)
+    output = np.rint(np.clip(model.predict(amplified[None], verbose=0)[0], 0, 1) * 255)
+    error = np.mean((output - np.rint(references[0] / 257)) ** 2)
+    assert table.loc["mean", "psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.01)
+    same = metrics.evaluate_raw(lambda frame, ratio: run(model, raw.amplify(frame, ratio)), frames, references, ratios)
+    np.testing.assert_allclose(same, table)
+    with pytest.raises(ValueError, match="no frame"):
+        metrics.evaluate_raw(model, [], [], [])
 
 
 def test_sid(sid_folder, tmp_path):

@@ -28,7 +28,12 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9):
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], at least `2 ** depth` pixels high and
         wide, to float32 pictures of the same shape, which may leave [0, 1].
+
+    Raises:
+        ValueError: If `depth` is negative or `gamma` not positive.
     """
+    if depth < 0 or not gamma > 0:
+        raise ValueError(f"depth must be at least 0 and gamma above 0, got {depth} and {gamma}")
     inputs = keras.Input((None, None, 3))
     features = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
     features = convolution_block(features, filters, residual, momentum)

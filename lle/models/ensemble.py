@@ -15,19 +15,22 @@ def ensemble(members):
     time, and removes what the members do not agree on. The result saves to a `.keras` file of its own.
 
     Args:
-        members: Trained networks, at least one, from pictures `(batch, height, width, 3)` to such pictures. Copies of
-            them go in: training them further does not change the ensemble.
+        members: Trained networks, at least one, from pictures `(batch, height, width, 3)` to such pictures, or all on
+            packed camera raw (`channels` in their cards). Copies of them go in: training them further does not change
+            the ensemble.
 
     Returns:
-        A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape.
-        Its `card` has the stride and halo that suit all members that have a card.
+        A `keras.Model` from what the members take, in [0, 1], to float32 pictures of the shape that they give. Its
+        `card` has the stride and halo that suit all members that have a card.
 
     Raises:
         ValueError: If there is no member.
     """
     if not members:
         raise ValueError("an ensemble needs at least one network")
-    inputs = keras.Input((None, None, 3))
+    cards = [member.card for member in members if hasattr(member, "card")]
+    kind = {key: cards[0][key] for key in ("channels", "scale") if cards and key in cards[0]}  # of one on camera raw
+    inputs = keras.Input((None, None, kind.get("channels", 3)))
     outputs = []
     for number, member in enumerate(members, 1):
         copy = type(member).from_config({**member.get_config(), "name": f"member_{number}"})
@@ -35,9 +38,7 @@ def ensemble(members):
         copy.set_weights(member.get_weights())
     mean = layers.Average(dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]
     model = Network(inputs, mean, name="ensemble")
-    cards = [member.card for member in members if hasattr(member, "card")]
     if cards:
         strides, halos = ([card[key] for card in cards] for key in ("stride", "halo"))
-        kind = {key: cards[0][key] for key in ("channels", "scale") if key in cards[0]}  # of a network on camera raw
         model.card = {"stride": math.lcm(*strides), "halo": max(halos), **kind}
     return model

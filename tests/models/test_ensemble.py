@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lle.enhance import run
-from lle.models import ZeroDCE, deeper_unet, ensemble, mirnet, unet
+from lle.models import ZeroDCE, deeper_unet, ensemble, mirnet, sid_unet, unet
 
 IMAGE = np.random.default_rng(0).random((10, 13, 3), dtype="float32")
 
@@ -28,6 +28,8 @@ def test_is_the_mean_of_its_members_and_saves(tmp_path):
 
 def test_cards():
     assert ensemble([mirnet(8, 1, 1, block="plain"), unet(2, 3)]).card == {"stride": 8, "halo": 56}
+    raw = ensemble([sid_unet(2, 2), sid_unet(2, 2)])
+    assert raw.card["channels"] == 4 and run(raw, np.zeros((8, 6, 4), "float32")).shape == (16, 12, 3)
     alone = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
     assert not hasattr(ensemble([alone]), "card")
     with pytest.raises(ValueError, match="at least one"):
