@@ -180,3 +180,10 @@ def test_usage(capsys):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("text, message", [("abc", "--ratio: abc is no number"), ("-2", "--ratio: -2 is not above 0")])
+def test_a_ratio_that_is_none(text, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["enhance", "a.dng", "-o", "a.png", f"--ratio={text}"])
+    assert message in capsys.readouterr().err
