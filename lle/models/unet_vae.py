@@ -27,8 +27,8 @@ class UNetVAE(UNetGAN):
         generator: A `keras.Model` as `unet_with_vae` returns it, by default a new one.
         discriminator: See `UNetGAN`.
         kl_weight: Weight of the divergence. The mean over all latent values is small beside the L1 loss of a picture,
-            and the U-Net does without the VAE: with 0.01 the latent values soon said nothing. With 1e-4 they say less
-            and less, too, only later: see `kl` in the history.
+            and the U-Net does without the VAE: with 0.01 the latent values soon said nothing. With 1e-4 they go on
+            saying something where the discriminator learns fast enough to ask for it: see `kl` in the history.
         **kwargs: See `UNetGAN`.
     """
 
