@@ -89,6 +89,9 @@ def test_refuses_what_is_no_bayer_mosaic(tmp_path):
     stripes = write_dng(tmp_path / "stripes.dng", noise(), "RGRB")
     with pytest.raises(ValueError, match=re.escape(f"{stripes}: no Bayer mosaic of red, green and blue")):
         raw.read_raw(stripes)
+    monochrome = write_dng(tmp_path / "monochrome.dng", noise()[..., None])
+    with pytest.raises(ValueError, match=re.escape(f"{monochrome}: no Bayer mosaic")):
+        raw.read_raw(monochrome)
     black = write_dng(tmp_path / "black.dng", noise(), black=(20000,) * 4)
     with pytest.raises(ValueError, match=re.escape(f"{black}: its white level, 16383, is not above its black level")):
         raw.read_raw(black)

@@ -1,11 +1,13 @@
 """A raw file for the tests."""
 
+import struct
+
 import numpy as np
 import tifffile
 
 
 def write_dng(path, mosaic, phase="RGGB", black=(0,) * 4, white=16383, tags=()):
-    """Write an uncompressed DNG file: a mosaic `(height, width)`, or `(height, width, 3)` for a linear one."""
+    """Write an uncompressed DNG file: a mosaic `(height, width)`; `(height, width, 3)` is linear, 1 monochrome."""
     is_linear, side = mosaic.ndim == 3, round(len(phase) ** 0.5)
     cell = [
         (33421, "H", 2, (side, side), True),  # CFARepeatPatternDim
@@ -24,7 +26,12 @@ def write_dng(path, mosaic, phase="RGGB", black=(0,) * 4, white=16383, tags=()):
     path.parent.mkdir(parents=True, exist_ok=True)
     extra = camera + ([] if is_linear else cell) + list(tags)
     photometric, planes = (34892, "contig") if is_linear else (32803, None)
+    if mosaic.shape[-1] == 1:  # which tifffile writes as a grey picture alone
+        mosaic, photometric, planes = mosaic[..., 0], "minisblack", None
     tifffile.imwrite(path, mosaic, photometric=photometric, planarconfig=planes, extratags=extra, metadata=None)
+    if photometric == "minisblack":
+        tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation
+        path.write_bytes(path.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
     return path
 
 
