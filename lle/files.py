@@ -17,6 +17,7 @@ from lle.pictures import (
     HEIF_SUFFIXES,
     NOT_RGB,
     ORIENTATION,
+    RAW_SUFFIXES,
     check_decoder,
     check_file,
     check_megapixels,
@@ -28,7 +29,6 @@ from lle.pictures import (
 )
 from lle.writing import read_deep, write_picture
 
-RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 RESOLUTION = 0x011A
 
 

@@ -97,8 +97,9 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     from lle.raw import amplify, to_float  # loads LibRaw, which photographs do without
 
     names = range(len(frames)) if names is None else names
-    if not len(frames):
-        raise ValueError("there is no frame to evaluate")
+    counts = len(frames), len(references), len(ratios), len(names)
+    if 0 in counts or len(set(counts)) > 1:
+        raise ValueError(f"frames, references, ratios and names must be equally many and at least one, got {counts}")
     rows = {}
     for name, frame, reference, ratio in zip(names, frames, references, ratios, strict=True):
         output = run(model, amplify(frame, ratio)) if hasattr(model, "predict_on_batch") else model(frame, ratio)

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from lle.paths import naming, one_line
 
+RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 HEIF_SUFFIXES = {".heic", ".heif"}
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}  # modes whose colour profile does not fit what `to_samples` makes of them
 # What a TIFF file says about its picture, not about how it is stored.
@@ -56,7 +57,8 @@ def open_picture(path, max_megapixels=None):
         raise
     except Image.UnidentifiedImageError as error:
         check_decoder(path)
-        raise ValueError(f"{one_line(path)}: not a picture that Pillow can read") from error
+        hint = "; camera raw: lle.files.enhance_file" if Path(path).suffix.lower() in RAW_SUFFIXES else ""
+        raise ValueError(f"{one_line(path)}: not a picture that Pillow can read{hint}") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{one_line(path)}: {first_line(error)}; max_megapixels sets the limit") from error
     except Exception as error:  # a broken file makes Pillow's decoders fail in many ways

@@ -136,3 +136,5 @@ def test_what_does_not_fit_is_refused(tmp_path):
         enhance_raw(path, "zero_dce")
     with pytest.raises(ValueError, match="camera raw"):
         enhance(np.zeros((8, 8, 3), "uint8"), sid_unet(2, 2))
+    with pytest.raises(ValueError, match="not a picture that Pillow can read; camera raw: lle.files.enhance_file"):
+        enhance(path)

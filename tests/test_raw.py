@@ -308,8 +308,9 @@ def test_a_network_is_measured_on_sid_as_its_authors_do(sid_folder, tmp_path):
     assert table.loc["mean", "psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.01)
     same = metrics.evaluate_raw(lambda frame, ratio: run(model, raw.amplify(frame, ratio)), frames, references, ratios)
     np.testing.assert_allclose(same, table)
-    with pytest.raises(ValueError, match="no frame"):
-        metrics.evaluate_raw(model, [], [], [])
+    for other in ([], [100, 100]):
+        with pytest.raises(ValueError, match="equally many and at least one"):
+            metrics.evaluate_raw(model, frames, references, other)
 
 
 def test_sid(sid_folder, tmp_path):

@@ -22,7 +22,12 @@ def attention_unet(filters=32, depth=5):
 
     Returns:
         See `sid_unet`.
+
+    Raises:
+        ValueError: If there is not even one level, or `filters` is below 2.
     """
+    if filters < 2:
+        raise ValueError(f"the gates halve the channels, of which there must be at least 2, got {filters}")
 
     def join(enlarged, skip, coarser):
         return layers.Concatenate()([enlarged, attention_gate(skip, coarser)])

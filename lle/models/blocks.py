@@ -106,7 +106,12 @@ def unet_encoder(inputs, filters, depth, joined=(), prefix=""):
 
     Returns:
         A list with the features of each level, the largest first.
+
+    Raises:
+        ValueError: If there is not even one level.
     """
+    if depth < 1:
+        raise ValueError(f"a U-Net has at least one level, got depth {depth}")
     features, levels = inputs, []
     for level in range(depth):
         if level:

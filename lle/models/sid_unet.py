@@ -33,8 +33,6 @@ def sid_unet(filters=32, depth=5):
     model.fit(frames, references, batch_size=1)  # (frames, h, w, 4) and (frames, 2 * h, 2 * w, 3)
     ```
     """
-    if depth < 1:
-        raise ValueError(f"a U-Net has at least one level, got depth {depth}")
     inputs = keras.Input((None, None, 4))
     features = unet_decoder(unet_encoder(inputs, filters, depth))
     outputs = unpacked_picture(features)

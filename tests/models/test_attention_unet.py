@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from check_raw import check_halo, check_raw_network, raw_unet_parameters
 
 from lle.models import attention_unet
@@ -43,3 +44,9 @@ def test_gate_against_its_formula():
     expected = skip * (bilinear @ weights @ bilinear.T)[:3, :, None]
     found = keras.ops.convert_to_numpy(gate([skip[None], coarser[None]]))[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, message", [((2, 0), "at least one level"), ((1, 2), "at least 2, got 1")])
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        attention_unet(*arguments)
