@@ -28,7 +28,7 @@ class UNetVAE(UNetGAN):
         discriminator: See `UNetGAN`.
         kl_weight: Weight of the divergence. The mean over all latent values is small beside the L1 loss of a picture,
             and the U-Net does without the VAE: with 0.01 the latent values soon said nothing. With 1e-4 they go on
-            saying something where the discriminator learns fast enough to ask for it: see `kl` in the history.
+            saying something in `notebooks/04_raw_unet_family.ipynb`, see `kl` there.
         **kwargs: See `UNetGAN`.
     """
 
