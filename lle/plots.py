@@ -271,6 +271,38 @@ def _caption(row, title, reference):
     return f"{metrics.psnr(row[reference], row[title]):.1f} dB / {metrics.ssim(row[reference], row[title]):.2f}"
 
 
+def enhanced(networks, pairs):
+    """Enhance dark pictures with several networks, to be shown by `compare` or `magnify`.
+
+    Args:
+        networks: A dictionary from a column's title to a network: a name, a path, a model or a function as
+            `lle.enhance` takes it.
+        pairs: A list of `lle.data.Pair`.
+
+    Returns:
+        A list with a row for each pair: a dictionary from `"input"`, the titles and `"reference"` to pictures,
+        `(height, width, 3)`, uint8.
+
+    Raises:
+        OSError: If a picture is missing or cannot be read.
+        ValueError: See `lle.enhance`.
+
+    Example:
+
+    ```python
+    plots.compare(plots.enhanced({"dawn": "dawn", "mine": model}, pairs), names=[pair.name for pair in pairs])
+    ```
+    """
+    from lle.data import read_image
+    from lle.enhance import enhance  # loads Keras, which the other figures do without
+
+    rows = []
+    for low, high in ((read_image(pair.low), read_image(pair.high)) for pair in pairs):
+        outputs = {title: enhance(low, network) for title, network in networks.items()}
+        rows.append({"input": low, **outputs, "reference": high})
+    return rows
+
+
 def compare(rows, names=None, reference="reference"):
     """Show pictures side by side, each with its PSNR and SSIM (protocol `standard`) against the reference.
 

@@ -7,9 +7,10 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
-from skimage import data
+from skimage import data as photographs
 
-from lle import plots
+from lle import data, plots
+from lle.data import Pair
 
 PSNR = [10.0, 12.0, 15.0, 14.0]
 
@@ -127,6 +128,17 @@ def test_curves_refuse_values_of_unknown_epochs():
         plots.curves(run)
 
 
+def test_enhanced_gives_rows_of_input_networks_and_reference(write):
+    pair = Pair(write("low/1.png"), write("high/1.png", seed=1))
+    rows = plots.enhanced({"itself": lambda batch: batch, "inverted": lambda batch: 1 - batch}, [pair, pair])
+    assert [list(row) for row in rows] == [["input", "itself", "inverted", "reference"]] * 2
+    dark, reference = data.read_pairs([pair])
+    np.testing.assert_array_equal(rows[0]["input"], dark[0])
+    np.testing.assert_array_equal(rows[1]["itself"], dark[0])
+    np.testing.assert_array_equal(rows[1]["inverted"], 255 - dark[0])
+    np.testing.assert_array_equal(rows[1]["reference"], reference[0])
+
+
 def test_compare_measures_against_the_reference():
     output = (picture(0.4) * 255).round().astype("uint8")  # 102 against 128
     figure = plots.compare({"input": picture(128 / 255), "Zero-DCE": output, "reference": picture(128 / 255)})
@@ -238,7 +250,7 @@ def test_per_image_refuses_what_cannot_be_compared():
 
 def test_a_notebook_shows_a_figure_once_and_small():
     backend = dict.__getitem__(pyplot.rcParams, "backend")
-    reference = data.coffee()  # 600 x 400
+    reference = photographs.coffee()  # 600 x 400
     low = (reference * 0.1).round().astype("uint8")
     output = np.clip(low * 8.0 + np.random.default_rng(0).normal(0, 10, low.shape), 0, 255).astype("uint8")
     figure = plots.compare({"input": low, "ours": output, "reference": reference})

@@ -5,7 +5,7 @@ An image in memory is RGB, `(height, width, 3)`: uint8 as read, float32 in [0, 1
 
 from lle.data.pairs import SUFFIXES, Pair, Split, find_images, find_pairs
 from lle.data.pipeline import dataset
-from lle.data.reading import load_images, read_image, to_rgb
+from lle.data.reading import load_images, read_image, read_pairs, to_rgb
 from lle.data.sequences import exposure_pair, exposures
 from lle.data.sets import RawPair, lol, samples, sid
 from lle.data.splitting import scenes, split_by_scene
@@ -23,6 +23,7 @@ __all__ = [
     "load_images",
     "lol",
     "read_image",
+    "read_pairs",
     "samples",
     "scenes",
     "sid",

@@ -47,6 +47,22 @@ def to_rgb(picture):
     return picture.convert("RGB")
 
 
+def read_pairs(pairs):
+    """Read pairs at their own size.
+
+    Args:
+        pairs: A list of `lle.data.Pair`.
+
+    Returns:
+        The dark pictures and their references: two lists of uint8 arrays, `(height, width, 3)`, RGB.
+
+    Raises:
+        OSError: See `read_image`.
+        ValueError: See `read_image`.
+    """
+    return [read_image(pair.low) for pair in pairs], [read_image(pair.high) for pair in pairs]
+
+
 def load_images(paths, size=None):
     """Read pictures into one array, for training without tf.data and for small sets.
 

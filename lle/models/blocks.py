@@ -18,6 +18,34 @@ class ChannelPooling(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="lle")
+class BatchNormalization(layers.BatchNormalization):
+    """Batch normalisation of feature maps: `(batch, height, width, channels)` to the same shape.
+
+    `keras.layers.BatchNormalization`, whose arguments and weights it has, but on TensorFlow computed by its fused
+    operation. Keras 3.15 puts the same together from a dozen elementwise operations in float32, which took a third of
+    a training step of report 1's network on a CPU.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if keras.backend.backend() != "tensorflow" or self.axis != -1 or not (self.scale and self.center):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        training = bool(training) and self.trainable
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=ops.convert_to_tensor(self.gamma), offset=ops.convert_to_tensor(self.beta),
+            mean=ops.convert_to_tensor(self.moving_mean), variance=ops.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon, is_training=training,
+        )  # fmt: skip
+        if training:
+            count = ops.cast(tf.size(inputs) / inputs.shape[-1], "float32")
+            variance *= ops.maximum(count - 1, 1) / count  # the operation divides by count - 1, Keras by count
+            for moving, found in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + found * (1 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable(package="lle")
 class Enlarge(layers.Layer):
     """Double height and width, bilinearly: `(batch, h, w, channels)` to `(batch, 2 * h, 2 * w, channels)`.
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lle.models.blocks import MatchSize
+from lle.models.blocks import BatchNormalization, MatchSize
 from lle.models.network import Network
 
 
@@ -82,9 +82,9 @@ def convolution_block(inputs, filters, residual=True, momentum=0.9):
         `(batch, height, width, filters)`.
     """
     features = layers.Conv2D(filters, 3, padding="same")(inputs)
-    features = layers.ReLU()(layers.BatchNormalization(momentum=momentum)(features))
+    features = layers.ReLU()(BatchNormalization(momentum=momentum)(features))
     features = layers.Conv2D(filters, 3, padding="same")(features)
-    features = layers.BatchNormalization(momentum=momentum)(features)
+    features = BatchNormalization(momentum=momentum)(features)
     if residual:
         same = inputs.shape[-1] == filters
         features = layers.Add()([features, inputs if same else layers.Conv2D(filters, 1)(inputs)])

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from lle.models.blocks import dual_attention
+from lle.models.blocks import BatchNormalization, dual_attention
 from lle.models.network import Network
 
 ATTENTIONS = ("softmax", "dual", None)
@@ -87,7 +87,7 @@ def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4):
         features = layers.Conv2D(
             inputs.shape[-1], 3, padding="same", kernel_regularizer=keras.regularizers.L2(weight_decay)
         )(features)
-        features = layers.BatchNormalization()(features)
+        features = BatchNormalization()(features)
         if index < 2:
             features = layers.Dropout(dropout)(layers.ReLU()(features))
     return layers.Add()([features, inputs])
@@ -108,7 +108,7 @@ def softmax_attention(inputs):
     channels = inputs.shape[-1]
 
     def project(width):
-        return layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(width, 1)(inputs)))
+        return layers.ReLU()(BatchNormalization()(layers.Conv2D(width, 1)(inputs)))
 
     reduced = max(channels // 8, 2)  # of one channel alone the softmax would always be 1
     f, g, h = project(reduced), project(reduced), project(channels)
