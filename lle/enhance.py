@@ -238,7 +238,7 @@ def _enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
     scale = _channels_and_scale(model)[1]
     tile = tile or card.get("tile", TILE)
-    tile = _round_up(tile // scale if is_network else max(height, width), stride)
+    tile = _round_up(max(tile // scale, 1) if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
     enhance_tile = _for_tiles(model, image, peak, brightness)

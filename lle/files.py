@@ -52,7 +52,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
         out: The output folder; or, for a single picture, the name of the output picture. The suffix says the format.
         model: What `lle.enhance` takes; camera raw needs a network on packed frames. By default there is one for each.
         overwrite: `False` leaves the pictures that are there already.
-        ratio: Of camera raw, see `enhance_raw`. Raw files inside folders are left out unless it is given.
+        ratio: Of camera raw, see `enhance_raw`; other pictures among them take no notice. Raw files inside folders are
+            left out unless it is given.
         brightness: Of other pictures, see `lle.enhance`.
         max_megapixels: Likewise.
 
@@ -61,8 +62,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
 
     Raises:
         ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
-            get the same name, a picture would replace one of those to enhance, or `max_megapixels` is no positive
-            number; nothing is written then.
+            get the same name, a picture would replace one of those to enhance, there is a ratio but no camera raw, or
+            `max_megapixels` is no positive number; nothing is written then.
     """
     check_megapixels(max_megapixels)
     sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
@@ -71,6 +72,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     jobs, unread = _plan(
         [Path(source) for source in sources], Path(out), SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
     )
+    if ratio and not any(map(_is_raw, jobs.values())):
+        raise ValueError("a ratio amplifies camera raw, of which there is none here")
     remove_leftovers(jobs)
     report = Report([], [target for target in jobs if os.path.exists(target) and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
@@ -228,10 +231,11 @@ def _pictures(folder, out, suffixes):
     """
     inner = Path(os.path.realpath(out))
     inner = inner if Path(os.path.realpath(folder)) in inner.parents else None
-    found, unread = [], []
+    found, unread, has_raw = [], [], False
     for parent, folders, names in os.walk(folder, onerror=lambda error: unread.append((Path(error.filename), error))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            has_raw |= _is_raw(path)
             if (
                 path.suffix.lower() in suffixes
                 and _may_be_file(path)
@@ -239,7 +243,8 @@ def _pictures(folder, out, suffixes):
             ):
                 found.append(path)
     if not found and not unread:
-        raise ValueError(f"{one_line(folder)}: no picture in this folder")
+        hint = " but camera raw, which needs a ratio, such as auto" if has_raw else ""
+        raise ValueError(f"{one_line(folder)}: no picture in this folder{hint}")
     return sorted(found), unread
 
 

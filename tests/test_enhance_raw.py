@@ -46,6 +46,11 @@ def test_tiles_of_a_raw_network_show_no_seam():
     np.testing.assert_allclose(run(model, frame, tile=40), whole, atol=1e-5)
 
 
+def test_a_tile_smaller_than_the_stride():
+    frame = np.random.default_rng(0).random((9, 14, 4), dtype="float32")
+    np.testing.assert_array_equal(run(Doubled(), frame, tile=1), run(Doubled(), frame))
+
+
 @pytest.mark.parametrize("ratio", [20, 100, 300])
 def test_the_estimated_ratio(ratio):
     photograph = np.random.default_rng(0).integers(40, 200, (64, 64, 3), dtype="uint8")
@@ -74,6 +79,16 @@ def test_files_and_folders(tmp_path):
     assert [path.name for path in without.written] == ["photo.jpg"]
     named = enhance_files([tmp_path / "in" / "photo.DNG"], tmp_path / "one.tif", Doubled())
     assert [path.name for path in named.written] == ["one.tif"]
+
+
+def test_a_ratio_and_no_camera_raw_or_the_reverse(tmp_path):
+    Image.fromarray(np.full((12, 16, 3), 9, "uint8")).save(tmp_path / "photo.jpg")
+    with pytest.raises(ValueError, match="a ratio amplifies camera raw, of which there is none here"):
+        enhance_files(tmp_path / "photo.jpg", tmp_path / "out", lambda batch: batch, ratio=2)
+    write_dng(tmp_path / "in" / "photo.DNG", noise())
+    with pytest.raises(ValueError, match="no picture in this folder but camera raw, which needs a ratio, such as auto"):
+        enhance_files(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_network_of_one_s_own(tmp_path, capsys):
