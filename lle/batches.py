@@ -5,6 +5,7 @@ import keras
 import numpy as np
 
 from lle.feeding import leave_autotuning_out
+from lle.pictures import to_float
 
 leave_autotuning_out()
 
@@ -37,7 +38,7 @@ class Batches(keras.utils.PyDataset):
 
     ```python
     batches = Batches(low, high, batch_size=32, augment=True)
-    model.fit(batches, epochs=40, callbacks=resumable("runs/mine", settings, batches=batches))
+    model.fit(batches, epochs=40, callbacks=resumable("runs/mine", settings, monitor="loss", batches=batches))
     ```
     """
 
@@ -100,7 +101,7 @@ class Batches(keras.utils.PyDataset):
 
     def _as_float(self, image, i, integers=(np.uint8,)):
         if image.dtype in integers:
-            return image.astype("float32") / np.float32(np.iinfo(image.dtype).max)
+            return to_float(image)
         if image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf:  # what is no number ends the training, with names
             name = i if self.names is None else self.names[i]
             known = " or ".join(np.dtype(kind).name for kind in integers)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lle.pictures import to_float
+
 # What `random_darken` draws from. In LOL v1 the linear mean of the dark picture over that of its reference has a median
 # of 0.022, and the middle half of its red and blue gains lies within 0.8 to 1.1. Noise takes the lower end of
 # the range in arXiv 1811.11127 (to 0.012): flat parts of LOL's pictures deviate by 1 to 2 levels, these by 2 to 3.
@@ -209,7 +211,7 @@ def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed
     if gains.shape != (2,) or not (np.isfinite(gains).all() and (gains > 0).all()):
         raise ValueError(f"white_balance must be two positive numbers, got {white_balance!r}")
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-    reference = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
+    reference = to_float(image)
     long = _mosaic(_undevelop(reference, *gains, camera))
     gain = gain or math.exp(generator.uniform(*np.log(camera.gains)))
     levels = camera.white - camera.black

@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 
 from lle.data import read_image
 from lle.enhance import run
+from lle.losses import SSIM_WINDOW
+from lle.pictures import to_float
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
 REPORT_1_SIZE = (128, 128)  # pixels
 REPORT_3_SIZE = (150, 150)
-SSIM_WINDOW = 11  # pixels
 FAR_OUTSIDE = 16  # an output may leave [0, 1], one of 0 to 255 is a mistake
 
 
@@ -94,7 +95,7 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     Raises:
         ValueError: If there is no frame, or the four differ in number or a picture from its reference in size.
     """
-    from lle.raw import amplify, to_float  # loads LibRaw, which photographs do without
+    from lle.raw import amplify  # loads LibRaw, which photographs do without
 
     names = range(len(frames)) if names is None else names
     counts = len(frames), len(references), len(ratios), len(names)
@@ -210,12 +211,18 @@ def psnr_resized(model, low, reference):
 
     Returns:
         dB, which is right where the output lies within [0, 1], but for the truncation.
+
+    Raises:
+        ValueError: If the network does not take 150x150 pixels.
     """
     pictures = (Image.fromarray(image) for image in (low, reference))
     low, reference = (np.asarray(picture.resize(REPORT_3_SIZE, Image.Resampling.BILINEAR)) for picture in pictures)
     batch = low[None].astype("float32") / 255
     if hasattr(model, "predict_on_batch"):
-        output = ops.convert_to_numpy(model.predict_on_batch(batch))[0]
+        try:
+            output = ops.convert_to_numpy(model.predict_on_batch(batch))[0]
+        except Exception as error:  # what a backend raises where feature maps do not fit
+            raise ValueError("this network does not take pictures of 150x150, which report 3 needs") from error
     else:
         output = np.asarray(model(batch))[0]
     output = (output * 255).astype("int32").astype("uint8")  # as x86 converts float to uint8, which C leaves undefined

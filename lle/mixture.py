@@ -11,14 +11,15 @@ import cv2
 import keras
 import numpy as np
 
-from lle.data.sequences import IDEAL, WELL_LIT
+from lle.data.sequences import IDEAL, WELL_LIT, grey_mean
 from lle.degrade import darken
 from lle.feeding import leave_autotuning_out
 from lle.models.dawn import GREY, THUMBNAIL
+from lle.pictures import to_float
 
 leave_autotuning_out()
 
-USABLE = (50, 200)  # mean of a frame that serves as result where the network is told the brightness
+USABLE = (50, 200)  # mean grey value of a frame that serves as result where the network is told the brightness
 VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
 LIGHT, COLOR = 0.3, 0.04  # standard deviations of the logarithms of gains that vary the light of a dark picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
@@ -41,7 +42,6 @@ class Mixture(keras.utils.PyDataset):
         varied: Names of the sources whose dark pictures are made darker or brighter, and slightly coloured, at random:
             the same scene in other light. Without it the exposure soon knows the scenes of the training set by heart.
         seed: An int.
-        **kwargs: Passed to `keras.utils.PyDataset`, such as `workers`.
 
     Raises:
         ValueError: If names or shares do not fit; from a batch, if a picture is smaller than a crop.
@@ -54,8 +54,8 @@ class Mixture(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0):
+        super().__init__()
         if not set(varied) <= set(sources):
             raise ValueError(f"varied may name {sorted(sources)}, got {varied}")
         if set(sources) != set(shares) or not math.isclose(sum(shares.values()), 1) or min(shares.values()) < 0:
@@ -88,7 +88,7 @@ class Mixture(keras.utils.PyDataset):
         def turn(image):
             return np.rot90(image[:, ::-1] if flip else image, turns)
 
-        small, small_high = (_reduce(_to_float(part)) for part in (low, high))
+        small, small_high = (_reduce(to_float(part)) for part in (low, high))
         brightness = np.float32([(small_high @ GREY).mean() if is_told else -1])
         small, low, high = np.clip(turn(small) * light.astype("float32"), 0, 1), turn(low), turn(high)
         if not self.crop:
@@ -96,7 +96,7 @@ class Mixture(keras.utils.PyDataset):
         sides = np.array(low.shape[:2])
         begin = random.integers(sides - self.crop + 1)
         rows, columns = (np.stack([begin, begin + self.crop], 1) / sides[:, None]).astype("float32")
-        low, high = (_to_float(part[begin[0] :, begin[1] :][: self.crop, : self.crop]) for part in (low, high))
+        low, high = (to_float(part[begin[0] :, begin[1] :][: self.crop, : self.crop]) for part in (low, high))
         low = np.clip(low * light.astype("float32"), 0, 1)
         return low, brightness, small, rows, columns, high
 
@@ -125,7 +125,7 @@ class WholePictures(keras.utils.PyDataset):
 
     def _middle(self, image):
         top, left = (image.shape[:2] - self.size) // 2
-        return _to_float(image[top : top + self.size[0], left : left + self.size[1]])
+        return to_float(image[top : top + self.size[0], left : left + self.size[1]])
 
 
 def paired(low, high):
@@ -158,7 +158,7 @@ def exposures(sequences):
     """
     scenes = []
     for frames in sequences:
-        means = np.array([frame.mean() for frame in frames])
+        means = np.array([grey_mean(frame) for frame in frames])
         bright = {told: [i for i in range(len(frames)) if _is_bright(i, means, told)] for told in (False, True)}
         bright[False] = sorted(bright[False], key=lambda i: abs(means[i] - IDEAL))[:1]
         if bright[False]:
@@ -232,7 +232,3 @@ def _cut(random, least, *images):
 
 def _reduce(image):
     return cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-
-
-def _to_float(image):
-    return image.astype("float32") / (255 if image.dtype == np.uint8 else 1)

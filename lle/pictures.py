@@ -10,6 +10,7 @@ from io import BytesIO
 from numbers import Real
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from lle.paths import naming, one_line
@@ -223,6 +224,18 @@ def first_line(error):
     """Shorten the message of an error to its first line, of at most 200 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
+
+
+def to_float(image):
+    """Bring an array to float32, where the largest value of an integer type stands for 1.
+
+    Args:
+        image: Array of any shape: float, or unsigned integers.
+
+    Returns:
+        float32, same shape.
+    """
+    return image.astype("float32") / np.float32(np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
 
 
 def open_within(path, max_megapixels=None):

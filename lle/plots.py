@@ -351,12 +351,13 @@ def compare(rows, names=None, reference="reference"):
     return figure
 
 
-def magnify(images, window):
+def magnify(images, window=None):
     """Show one picture as several methods give it, and below each the same crop, magnified.
 
     Args:
         images: A dictionary from a title to an image, (height, width, 3), uint8 or float in [0, 1], all of one size.
-        window: The crop `(top, left, height, width)` in pixels. It is marked in each picture.
+        window: The crop `(top, left, height, width)` in pixels, by default a fifth of the sides, up and left of the
+            middle. It is marked in each picture.
 
     Returns:
         A `Figure`. The crops show the pixels as they are, without interpolation.
@@ -366,7 +367,7 @@ def magnify(images, window):
     """
     images = _checked(images)
     height, width = next(iter(images.values())).shape[:2]
-    top, left, rows, columns = window
+    top, left, rows, columns = window or (height // 3, width // 3, max(height // 5, 1), max(width // 5, 1))
     if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
         raise ValueError(f"window (top, left, height, width) {window} is not inside a picture of {height} x {width}")
     cell, lines, header = _columns(images)

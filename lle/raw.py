@@ -18,6 +18,7 @@ import rawpy
 from tqdm.auto import tqdm
 
 from lle.paths import remove_leftovers, replacing
+from lle.pictures import to_float
 
 LARGEST_RATIO = 300  # as in SID
 MEAN_LEVEL = 0.15  # of a well-exposed frame, see estimate_ratio
@@ -174,18 +175,6 @@ def amplify(frame, ratio):
     if not 0 < ratio < np.inf:
         raise ValueError(f"the ratio must be a positive number, got {ratio!r}")
     return np.minimum(to_float(frame) * np.float32(ratio), 1)
-
-
-def to_float(image):
-    """Bring an array to float32, where the largest value of an integer type stands for 1.
-
-    Args:
-        image: Array of any shape: float, or unsigned integers.
-
-    Returns:
-        float32, same shape.
-    """
-    return image.astype("float32") / np.float32(np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
 
 
 def estimate_ratio(frame):

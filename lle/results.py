@@ -182,7 +182,9 @@ def reports_table(folder="results"):
         mean_of_epochs = _printed(path)
         printed = mean_of_epochs or rows.get(printed_on, {}).get("as printed")
         printed = printed and f"{printed} dB ({test_set if mean_of_epochs else printed_on})"
-        figures = f"{measured['PSNR dB']} dB / {measured['SSIM']} ({test_set})" if rows else "not run in full yet"
+        figures = "not run in full yet"
+        if test_set in rows:
+            figures = f"{measured['PSNR dB']} dB / {measured['SSIM']} ({test_set})"
         lines.append([report, claim, printed or "", figures, measured["epochs"], other])
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -195,6 +197,13 @@ def hardware():
     # A process that `taskset` or a container binds to some of the cores has those alone; macOS and Windows don't say.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "cores": cores, "gpu": (_gpu_name() or gpus[0]) if gpus else None}
+
+
+def hardware_text():
+    """Name the same as `2 cores of AMD EPYC, GPU: None`, for the output of a notebook."""
+    found = hardware()
+    cores = f"{found['cores']} core{'' if found['cores'] == 1 else 's'}"
+    return f"{cores} of {found['processor']}, GPU: {found['gpu']}"
 
 
 def peak_memory():

@@ -14,11 +14,6 @@ from keras import ops
 from lle.paths import naming, remove_leftovers, replacing
 from lle.plots import read_log
 
-# For `compile(jit_compile=...)`: on CPUs XLA's convolutions take longer than those that TensorFlow calls otherwise, and
-# JAX is slow without it.
-JIT = False if keras.backend.backend() == "tensorflow" else "auto"
-
-
 STATE = "training_metadata.json"  # in the backup folder, as Keras calls it
 
 
@@ -50,7 +45,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
         settings: A dictionary of what defines the run (it must survive JSON). A folder with other settings is refused,
             so that no run continues one it does not belong to. The number of epochs is left out of the comparison
             (key `epochs`): a run may be prolonged.
-        monitor: The logged value that `best.keras` is chosen by.
+        monitor: The logged value that `best.keras` is chosen by; without validation data it is `"loss"`.
         mode: `"min"` or `"max"`.
         schedule: Callbacks that decide by the values of earlier epochs, `keras.callbacks.EarlyStopping` and
             `ReduceLROnPlateau`. On resuming they are shown the logged epochs again.
@@ -65,7 +60,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     Raises:
         ValueError: If the folder holds a run with other settings, or what it is to be resumed from is damaged or
             missing; or a callback is to restore the best weights, which an interruption would lose: load `best.keras`
-            instead.
+            instead. From `fit`, if the monitored value is not logged.
     """
     if any(getattr(callback, "restore_best_weights", False) for callback in schedule):
         raise ValueError(f"leave restore_best_weights off: the best model is {Path(run_dir) / 'best.keras'}")
@@ -109,6 +104,8 @@ class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         self.temporary.unlink(missing_ok=True)  # of a run that was killed
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.monitor not in logs:  # Keras would warn and take each epoch for the best
+            raise ValueError(f"{self.monitor!r} is not logged, only {sorted(logs)}: give `monitor`, or validation data")
         super().on_epoch_end(epoch, logs)
         if self.temporary.exists():
             os.replace(self.temporary, self.target)
@@ -261,5 +258,5 @@ def _best_before(log, monitor, mode):
     """The best monitored value in the log, or `None` if there is none yet."""
     if not log.exists() or not log.stat().st_size:
         return None
-    values = read_log(log)[monitor]
+    values = read_log(log).get(monitor, np.nan)
     return {"min": np.nanmin, "max": np.nanmax}[mode](values) if np.isfinite(values).any() else None

@@ -67,12 +67,6 @@ def test_zoomed_crops_show_more_of_the_same_place_in_both_pictures():
     assert min(spans) == 9 and 33 < max(spans) <= 36  # from 10 rows to all 40, of which each new row averages 4
 
 
-def test_zoom_of_1_changes_nothing():
-    low, high = numbered(3, 9, 9)
-    for batch, other in zip(Batches(low, high, 3, crop=4)[0], Batches(low, high, 3, crop=4, zoom=1)[0], strict=True):
-        np.testing.assert_array_equal(batch, other)
-
-
 def test_integers_become_floats_and_sizes_may_differ_when_cropped():
     images = [np.full((4, 6, 3), 255, "uint8"), np.full((5, 4, 3), 51, "uint8")]
     (batch,) = Batches(images, batch_size=2, crop=4)[0]

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import os
 import threading
 import zipfile
 
@@ -102,6 +103,9 @@ def test_what_was_found_sound_is_remembered_until_it_changes(tmp_path, write, mo
     for notes in (tmp_path / "keras" / "lle" / "checked").iterdir():
         notes.write_text("[1, 2")  # an older version, or a fault of the disk
     assert len(find()) == 2 and len(decoded) == 5
+    os.utime(tmp_path / "low" / "1.png", (0, 0))
+    for count in (9, 10):  # another limit decodes all of them anew, and leaves no note
+        assert len(find(max_megapixels=1000 if count == 9 else None)) == 2 and len(decoded) == count
 
 
 def test_no_notes_can_be_kept(tmp_path, write, monkeypatch):

@@ -148,12 +148,12 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
         (["enhance", "low", "-o", "all.png"], "lle: all.png names a file: give a folder"),
         (["enhance", "low/1.png", "-o", "notes.txt"], "lle: notes.txt names a file: give a folder"),
         (["enhance", "low", "-o", "out", "--model", "notes.keras"], "lle: notes.keras: not a .keras file"),
-        (["evaluate", "--data", "nowhere"], "lle: "),
+        (["evaluate", "--data", "nowhere"], "lle: nowhere: neither samples nor lol nor a folder"),
         (["evaluate", "--data", ".", "-o", "low"], "lle: low is a folder"),
         (["compare", "low/1.png", "-o", "sheet.doc"], "lle: sheet.doc: the suffix must be one of "),
         (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
-        (["compare", "missing.png", "-o", "sheet.png"], "lle: "),
-        (["results", "nowhere"], "lle: "),
+        (["compare", "missing.png", "-o", "sheet.png"], "lle: [Errno 2] No such file or directory: 'missing.png'"),
+        (["results", "nowhere"], "lle: nowhere: no result file (*.json) there"),
     ],
 )
 def test_errors_are_one_line(pairs, network, capsys, arguments, message):

@@ -9,6 +9,7 @@ from sklearn.metrics import mean_squared_error
 
 from lle import metrics
 from lle.data import Pair
+from lle.models import unet_residual_attention
 
 generator = np.random.default_rng(0)
 REFERENCE = generator.integers(0, 256, (24, 32, 3), dtype="uint8")
@@ -118,6 +119,11 @@ def test_report_3_truncates_and_wraps(pairs):
         expected = peak_signal_noise_ratio(high / 255, output / 255, data_range=1)
         assert table.loc[pair.name, "psnr_as_printed"] == pytest.approx(expected, abs=1e-3)
     assert table.loc["mean", "psnr_as_printed"] == pytest.approx(table["psnr_as_printed"][:2].mean())
+
+
+def test_report_3_needs_a_network_that_takes_its_size(pairs):
+    with pytest.raises(ValueError, match="does not take pictures of 150x150, which report 3 needs"):
+        metrics.evaluate(unet_residual_attention((None, None, 3), filters=2, depth=3), pairs, "report_3")
 
 
 def test_evaluate_of_the_references_themselves(pairs):

@@ -211,6 +211,8 @@ def test_magnify_refuses_a_crop_outside(window):
 
 
 def test_large_pictures_are_drawn_from_fewer_pixels():
+    figure = plots.magnify({"photograph": picture(0.5, 1200, 1800)})
+    assert [axes.images[0].get_array().shape[:2] for axes in figure.axes][1] == (240, 360)
     figure = plots.magnify({"photograph": picture(0.5, 1200, 1800)}, (1000, 1700, 20, 30))
     whole, crop = (axes.images[0] for axes in figure.axes)
     assert whole.get_array().shape[1] < 900 and crop.get_array().shape == (20, 30, 3)

@@ -66,7 +66,8 @@ def test_the_peers_are_those_that_were_measured():
     text = " ".join(README.split())
     for peer in yaml.safe_load((ROOT / "notebooks/peers.yaml").read_text(encoding="utf-8")).values():
         assert f"{peer['eval15'][0]:.2f} dB" in text
-    assert "LYT-Net 21.15 dB / 0.762 / GT-mean 23.34" in text
+        if peer["exposures"][0] > 17.5:  # Zero-DCE's authors' is not in the list of those outside LOL
+            assert f"{peer['exposures'][0]:.2f} dB" in text
 
 
 def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):

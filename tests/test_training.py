@@ -111,6 +111,19 @@ def test_stops_when_the_time_is_over_and_goes_on_another_day(tmp_path):
     assert not np.array_equal(untrained.get_weights()[0], trained.get_weights()[0])
 
 
+def test_what_is_not_logged_cannot_be_monitored(tmp_path):
+    def fit(monitor):
+        model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+        model.compile("adam", "mse")
+        callbacks = resumable(tmp_path / "run", SETTINGS, monitor)
+        return model.fit(IMAGES, IMAGES, epochs=2, callbacks=callbacks, verbose=0).epoch
+
+    with pytest.raises(ValueError, match="'val_loss' is not logged, only .*'loss'.*: give `monitor`, or validation"):
+        fit("val_loss")
+    assert fit("loss") == [0, 1]
+    assert fit("loss") == []
+
+
 def test_restoring_the_best_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match="best.keras"):
         resumable(tmp_path, SETTINGS, schedule=[keras.callbacks.EarlyStopping(restore_best_weights=True)])
@@ -189,6 +202,11 @@ def test_the_table_of_reports(tmp_path):
     assert "| 19.24 dB, pooled |  | not run in full yet |" in lines[0]
     assert "| 27.79 dB | 27.90 dB (eval15) | 15.00 dB / 0.500 (eval15) | 12 |" in lines[1]
     assert "| 19.50 dB (eval15) | 16.00 dB / 0.500 (eval15) | 12 |" in lines[2]  # the report's own quantity
+
+    write_result(tmp_path, "zero_dce_report", 14.0)
+    path = tmp_path / "zero_dce_report.json"  # as in quick mode, on another test set
+    path.write_text(path.read_text().replace('"eval15"', '"samples"'))
+    assert "| 28.21 dB |  | not run in full yet |" in results.reports_table(tmp_path).splitlines()[-1]
 
 
 def test_table_names_what_is_no_result(tmp_path):

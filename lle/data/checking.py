@@ -52,7 +52,7 @@ def sizes_of(paths, max_megapixels=None):
         notes[path.parent].pop(path.name, None)
         if not error:
             notes[path.parent][path.name] = [*stamp, *size]
-    if time.monotonic() - start > WORTH_REMEMBERING:
+    if time.monotonic() - start > WORTH_REMEMBERING and max_megapixels is None:
         for folder, entries in notes.items():
             _write_notes(folder, entries)
     broken = [(path, error) for path, (_, _, error) in zip(paths, found, strict=True) if error]
@@ -76,7 +76,7 @@ def _check(path, note, max_megapixels):
     try:
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        if note and note[:3] == stamp and max_megapixels is None:  # the notes were made with the default limit
+        if note and note[:3] == stamp and max_megapixels is None:  # notes are of the default limit
             return stamp, tuple(note[3:]), None
         return stamp, _decoded_size(path, max_megapixels), None
     except (OSError, ValueError) as error:

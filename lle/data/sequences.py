@@ -88,7 +88,7 @@ def exposure_pair(frames):
         The `Pair` of the brightest frame whose mean is 4 to 40, and of the frame nearest to 115 whose mean is 90 to
         150, of 255; `None` if there is no such frame.
     """
-    means = {path: _grey(path).mean() for path in frames}
+    means = {path: grey_mean(read_image(path)) for path in frames}
     dark = [path for path in frames if DARK[0] <= means[path] <= DARK[1]]
     lit = [path for path in frames if WELL_LIT[0] <= means[path] <= WELL_LIT[1]]
     if not dark or not lit:
@@ -96,11 +96,16 @@ def exposure_pair(frames):
     return Pair(max(dark, key=means.get), min(lit, key=lambda path: abs(means[path] - IDEAL)))
 
 
+def grey_mean(picture):
+    """The mean grey value (BT.601) of a picture, `(height, width, 3)`, uint8, from 0 to 255."""
+    return _grey(picture).mean()
+
+
 def _ranks(path):
     from scipy.stats import rankdata
 
-    return rankdata(cv2.resize(_grey(path), (60, 40), interpolation=cv2.INTER_AREA))
+    return rankdata(cv2.resize(_grey(read_image(path)), (60, 40), interpolation=cv2.INTER_AREA))
 
 
-def _grey(path):
-    return cv2.cvtColor(read_image(path).astype("float32"), cv2.COLOR_RGB2GRAY)
+def _grey(picture):
+    return cv2.cvtColor(picture.astype("float32"), cv2.COLOR_RGB2GRAY)

@@ -8,16 +8,17 @@ import numpy as np
 
 from lle.data.reading import read_image
 
+SAME_SCENE = 0.95  # correlation; on LOL v1 any value from 0.87 to 0.95 finds the same test scenes
 
-def scenes(paths, threshold=0.95):
+
+def scenes(paths):
     """Group pictures that show the same scene.
 
-    Two pictures show the same scene when their grey versions of 60 x 40 pixels correlate above the threshold; so do
-    two that are linked by a third.
+    Two pictures show the same scene when their grey versions of 60 x 40 pixels correlate above 0.95; so do two that are
+    linked by a third.
 
     Args:
         paths: Well-lit pictures (in dark ones noise hides the likeness).
-        threshold: Correlation in [-1, 1]. On LOL v1 any value from 0.87 to 0.95 finds the same test scenes.
 
     Returns:
         An int array, one scene label for each picture.
@@ -26,7 +27,7 @@ def scenes(paths, threshold=0.95):
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         small = np.stack(list(pool.map(_thumbnail, paths)))
-    return connected_components(np.corrcoef(small) > threshold, directed=False)[1]
+    return connected_components(np.corrcoef(small) > SAME_SCENE, directed=False)[1]
 
 
 def split_by_scene(pairs, validation=0.1, seed=0):
