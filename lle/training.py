@@ -84,6 +84,27 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     ]
 
 
+def refresh_statistics(model, batches):
+    """Estimate the running means of the batch normalisation anew, as plain means over some batches.
+
+    With Keras's momentum of 0.99 they begin with a variance of 1 and need hundreds of steps to forget it, more the
+    smaller the true one is: after a short training, what was learnt well comes out wrong at inference. PyTorch has the
+    same as `torch.optim.swa_utils.update_bn`.
+
+    Args:
+        model: A functional `keras.Model`, whose layers of batch normalisation are changed.
+        batches: What it is trained on, such as `lle.batches.Batches`: an iterable whose items begin with the input.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for number, (inputs, *_) in enumerate(batches):
+        for layer in layers:
+            layer.momentum = number / (number + 1)
+        model(inputs, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def _on_average(checkpoint):
     """Let a callback see the averaged weights at the end of an epoch; the next epoch trains on from the others."""
     swap = keras.callbacks.SwapEMAWeights()  # by itself around validation only

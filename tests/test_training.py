@@ -8,8 +8,9 @@ from lle import results
 from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import PSNR, evaluate
+from lle.models.blocks import BatchNormalization
 from lle.plots import read_log
-from lle.training import resumable
+from lle.training import refresh_statistics, resumable
 
 IMAGES = np.random.default_rng(0).random((8, 16, 16, 3), dtype="float32")
 SETTINGS = {"seed": 0, "learning_rate": 0.1}
@@ -122,6 +123,19 @@ def test_what_is_not_logged_cannot_be_monitored(tmp_path):
         fit("val_loss")
     assert fit("loss") == [0, 1]
     assert fit("loss") == []
+
+
+def test_refreshed_statistics_are_means_over_the_batches():
+    model = keras.Sequential([keras.Input((16, 16, 3)), BatchNormalization(), keras.layers.BatchNormalization()])
+    batches = Batches(IMAGES, batch_size=3)
+    refresh_statistics(model, batches)
+    first, second = model.layers
+    each = [batches[index][0].reshape(-1, 3) for index in range(3)]
+    for found, expected in ((first.moving_mean, "mean"), (first.moving_variance, "var")):
+        expected = np.mean([getattr(batch, expected)(axis=0) for batch in each], axis=0)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(second.moving_variance), 1, atol=0.02)
+    assert first.momentum == second.momentum == 0.99
 
 
 def test_restoring_the_best_weights_is_refused(tmp_path):
