@@ -93,10 +93,11 @@ def refresh_statistics(model, batches):
 
     Args:
         model: A functional `keras.Model`, whose layers of batch normalisation are changed.
-        batches: What it is trained on, such as `lle.batches.Batches`: an iterable whose items begin with the input.
+        batches: The `lle.batches.Batches` that it was trained on, of which those of the first epoch are taken.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]
+    batches.epoch = 0  # the same batches whether or not the training was interrupted
     for number, (inputs, *_) in enumerate(batches):
         for layer in layers:
             layer.momentum = number / (number + 1)
