@@ -22,12 +22,15 @@ class BatchNormalization(layers.BatchNormalization):
     """Batch normalisation of feature maps: `(batch, height, width, channels)` to the same shape.
 
     `keras.layers.BatchNormalization`, whose arguments and weights it has, but on TensorFlow computed by its fused
-    operation. Keras 3.15 puts the same together from a dozen elementwise operations in float32, which took a third of
-    a training step of report 1's network on a CPU.
+    operation. Keras 3.15 puts the same together from a dozen elementwise operations in float32, which cost a fifth of a
+    training step of report 1's network on a CPU (`benchmarks/README.md`).
     """
 
     def call(self, inputs, training=None, mask=None):
-        if keras.backend.backend() != "tensorflow" or self.axis != -1 or not (self.scale and self.center):
+        # On a CPU the operation is slow in 16 bit for a number of channels that its blocks of 16 do not divide.
+        is_slow = self.compute_dtype in ("float16", "bfloat16") and inputs.shape[-1] % 16
+        is_fused = keras.backend.backend() == "tensorflow" and self.axis == -1 and self.scale and self.center
+        if is_slow or not is_fused:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 

@@ -27,9 +27,10 @@ def test_batch_normalization_learns_what_that_of_keras_learns(shape):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_normalization_in_mixed_precision():
+@pytest.mark.parametrize("channels", [2, 16])
+def test_batch_normalization_in_mixed_precision(channels):
     layer = BatchNormalization(dtype="mixed_bfloat16")
-    batch = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(2, 3, (4, 8, 8, 2)), "bfloat16")
+    batch = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(2, 3, (4, 8, 8, channels)), "bfloat16")
     outputs = layer(batch, training=True)
     assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
     outputs = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))
