@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from lle.data import read_image
 from lle.enhance import run
 from lle.losses import SSIM_WINDOW
-from lle.pictures import to_float
+from lle.pictures import first_line, to_float
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
 REPORT_1_SIZE = (128, 128)  # pixels
@@ -222,7 +222,8 @@ def psnr_resized(model, low, reference):
         try:
             output = ops.convert_to_numpy(model.predict_on_batch(batch))[0]
         except Exception as error:  # what a backend raises where feature maps do not fit
-            raise ValueError("this network does not take pictures of 150x150, which report 3 needs") from error
+            reason = first_line(error)
+            raise ValueError(f"this network does not take 150x150, which report 3 needs ({reason})") from error
     else:
         output = np.asarray(model(batch))[0]
     output = (output * 255).astype("int32").astype("uint8")  # as x86 converts float to uint8, which C leaves undefined
