@@ -114,7 +114,7 @@ def _measure(name, settings):
         if error.name not in OPTIONAL:
             raise
         return {"skipped": OPTIONAL[error.name]}
-    from lle.results import peak_memory
+    from lle.machine import peak_memory
 
     return {"what": text, "value": value, "unit": unit, "repeats": repeats, "peak_mib": round(peak_memory())}
 

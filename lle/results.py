@@ -1,17 +1,13 @@
 """Result files: what a finished run was, and what it scored, so that every printed figure has a source."""
 
 import json
-import os
-import platform
 import re
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lle.machine import hardware, machines_of, repeatable, versions
 from lle.paths import replacing, sha256_of
 from lle.plots import read_log
 
@@ -47,15 +43,6 @@ REPORTS = (
     ("5, Zero-DCE", "28.21 dB", "zero_dce_report", "the report's 30", "eval15", "the authors' losses"),
 )
 SEED = re.compile(r"_seed_\d+$")
-# What changes the arithmetic, or the order in which sums are made, besides the hardware and the versions.
-VARIABLES = (
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "OMP_NUM_THREADS",
-    "XLA_FLAGS",
-)
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python", "scikit-image", "pillow")
 
 
 def save(path, model, settings, tables, log=None, as_printed=None):
@@ -69,7 +56,7 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
             `lle.metrics.evaluate` returned.
         log: The CSV log of the run, or a list of those of its phases, which gives its epochs, its wall time and the
-            validation PSNR in dB of each epoch.
+            validation PSNR in dB of each epoch. The machines that it was trained on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
 
     Returns:
@@ -94,7 +81,10 @@ def save(path, model, settings, tables, log=None, as_printed=None):
     if as_printed is not None:
         result["psnr_as_printed"] = float(as_printed)
     if log is not None:
-        rows = [read_log(part) for part in (log if isinstance(log, list) else [log])]
+        logs = [Path(part) for part in (log if isinstance(log, list) else [log])]
+        rows = [read_log(part) for part in logs]
+        if machines := machines_of(part.parent for part in logs):
+            result["training_hardware"] = machines
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
         if all("val_psnr" in part for part in rows):  # with these a figure needs no log, which stays where it was made
@@ -196,63 +186,6 @@ def reports_table(folder="results"):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def hardware():
-    """Name the processor, the cores and the GPU, if any, that this process runs on."""
-    import keras
-
-    gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
-    # A process that `taskset` or a container binds to some of the cores has those alone; macOS and Windows don't say.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": cores, "gpu": (_gpu_name() or gpus[0]) if gpus else None}
-
-
-def hardware_text():
-    """Name the same as `2 cores of AMD EPYC, GPU: None`, for the output of a notebook."""
-    found = hardware()
-    cores = f"{found['cores']} core{'' if found['cores'] == 1 else 's'}"
-    return f"{cores} of {found['processor']}, GPU: {found['gpu']}"
-
-
-def peak_memory():
-    """The most memory that this process has had so far, in MiB: its largest resident size, nothing of a GPU."""
-    status = Path("/proc/self/status")  # where there is one: there `getrusage` begins with the parent's peak
-    if status.is_file():
-        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def repeatable():
-    """What decides, for the same seed, hardware and versions, whether a second run gives the same figures.
-
-    Returns:
-        A dictionary: `deterministic`, whether TensorFlow was told to give the same results bit for bit (`None` with
-        another backend), and the environment variables that are set and change the arithmetic.
-    """
-    import keras
-
-    deterministic = None
-    if keras.backend.backend() == "tensorflow":
-        from tensorflow.python.framework.config import is_op_determinism_enabled  # no public name
-
-        deterministic = is_op_determinism_enabled()
-    return {"deterministic": deterministic, **{name: os.environ[name] for name in VARIABLES if name in os.environ}}
-
-
-def versions():
-    """The versions of Python, the Keras backend in use and the packages that figures depend on."""
-    import keras
-
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except ImportError:  # PackageNotFoundError: not every backend is installed
-            continue
-    return found
-
-
 def _kind(model):
     is_functional = "layers" in model.get_config()
     return model.name if is_functional else type(model).__name__
@@ -314,21 +247,3 @@ def _span(values):
 
 def _number(value, digits):
     return None if value is None else f"{value:.{digits}f}"
-
-
-def _processor():
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
-
-
-def _gpu_name():
-    try:
-        return subprocess.check_output(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True, timeout=20
-        ).splitlines()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return None

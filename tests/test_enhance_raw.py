@@ -134,7 +134,7 @@ def test_24_megapixels_fit_into_4_gib(tmp_path):
     code = """if True:
         import sys
         from lle.__main__ import main
-        from lle.results import peak_memory
+        from lle.machine import peak_memory
         assert main(["enhance", sys.argv[1], "-o", sys.argv[2], "--ratio", "auto"]) == 0
         print(peak_memory())"""
     run = [sys.executable, "-c", code, str(tmp_path / "a.dng"), str(tmp_path / "a.png")]

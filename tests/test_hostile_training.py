@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from lle import results
+from lle import machine, results
 from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import evaluate
@@ -222,11 +222,11 @@ def test_the_results_file_says_whether_it_was_deterministic(monkeypatch):
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    before = results.repeatable()
+    before = machine.repeatable()
     assert before["OMP_NUM_THREADS"] == "3" and "XLA_FLAGS" not in before
     tf.config.experimental.enable_op_determinism()
     try:
-        assert results.repeatable()["deterministic"] is True
+        assert machine.repeatable()["deterministic"] is True
     finally:
         if not before["deterministic"]:
             disable_op_determinism()

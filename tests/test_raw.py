@@ -340,7 +340,7 @@ def test_training_on_frames_of_the_real_size_fits_into_8_gib(tmp_path):
         from lle import data, raw
         from lle.batches import RawBatches
         from lle.models import sid_unet
-        from lle.results import peak_memory
+        from lle.machine import peak_memory
         pairs = data.sid(sys.argv[1]).train
         frames = raw.cache_frames([pair.short for pair in pairs], sys.argv[1] + "/cache")
         references = raw.cache_frames([pair.long for pair in pairs], sys.argv[1] + "/cache", raw.develop)

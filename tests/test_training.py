@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lle import results
+from lle import machine, results
 from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import PSNR, evaluate
@@ -178,10 +178,21 @@ def test_result_file_and_table(tmp_path, write):
     assert saved["model"]["parameters"] == 12 and saved["epochs_finished"] == 2 and saved["settings"] == SETTINGS
     assert saved["metrics"]["eval15"]["1"]["psnr"] == pytest.approx(table.loc["1", "psnr"], abs=1e-5)
     assert saved["versions"]["keras"] == keras.__version__ and saved["hardware"]["cores"] >= 1
+    assert saved["training_hardware"] == [machine.hardware()]
     assert saved["validation_psnr"] == pytest.approx(read_log(tmp_path / "run/log.csv")["val_psnr"], abs=1e-3)
     lines = results.table(tmp_path / "results").splitlines()
     assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
     assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")
+
+
+def test_a_run_lists_the_machines_that_trained_it(tmp_path, monkeypatch):
+    fit(tmp_path, 2)
+    here = machine.hardware()
+    monkeypatch.setattr(machine, "hardware", lambda: {**here, "gpu": "NVIDIA H100"})
+    fit(tmp_path, 2)  # trains no more, so this one has no part in it
+    assert machine.machines_of([tmp_path]) == [here]
+    fit(tmp_path, 3)
+    assert machine.machines_of([tmp_path, tmp_path, tmp_path / "none"]) == [here, {**here, "gpu": "NVIDIA H100"}]
 
 
 def test_result_names_the_precision_of_the_training(tmp_path, write):

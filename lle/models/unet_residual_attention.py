@@ -17,6 +17,7 @@ def unet_residual_attention(
     weight_decay=1e-4,
     attention="softmax",
     multi_scale=False,
+    momentum=0.99,
 ):
     """Build the UNet-residual network with attention of report 1.
 
@@ -35,6 +36,8 @@ def unet_residual_attention(
             `None`.
         multi_scale: Whether each level of the encoder also sees the picture reduced to its size, as in MIMO-UNet
             (arXiv 2108.05054).
+        momentum: Of the running means of the batch normalisation: Keras's default, the report's, or less, so that they
+            follow in a short training (`lle.training.refresh_statistics`).
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape
@@ -48,7 +51,15 @@ def unet_residual_attention(
         raise ValueError(f"height and width must be multiples of {stride} at depth {depth}, got {input_shape[:2]}")
     if attention not in ATTENTIONS:
         raise ValueError(f"attention must be one of {ATTENTIONS}, got {attention!r}")
-    attend = {"softmax": softmax_attention, "dual": dual_attention, None: lambda features: features}[attention]
+
+    def attend(features):
+        if attention == "softmax":
+            return softmax_attention(features, momentum)
+        return dual_attention(features) if attention else features
+
+    def apply_level(features, level):
+        features = layers.Conv2D(filters * 2**level, 3, padding="same", activation="relu")(features)
+        return residual_dense_block(features, dropout, weight_decay, momentum)
 
     inputs = keras.Input(input_shape)
     features, skips = inputs, []
@@ -58,11 +69,11 @@ def unet_residual_attention(
             features = layers.Conv2D(filters * 2 ** (level - 1), 2, strides=2, padding="same")(features)
         if level and multi_scale:
             features = layers.Concatenate()([features, layers.AveragePooling2D(2**level)(inputs)])
-        features = _apply_level(features, filters * 2**level, dropout, weight_decay)
+        features = apply_level(features, level)
         features = attend(features)
     for level in reversed(range(depth - 1)):
         features = layers.Concatenate()([layers.UpSampling2D(2)(features), skips[level]])
-        features = _apply_level(features, filters * 2**level, dropout, weight_decay)
+        features = apply_level(features, level)
     outputs = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32")(features)
 
     model = Network(inputs, outputs, name="unet_residual_attention")
@@ -71,13 +82,14 @@ def unet_residual_attention(
     return model
 
 
-def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4):
+def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4, momentum=0.99):
     """Three 3x3 convolutions with batch normalisation, added to their input; the first two with ReLU and dropout.
 
     Args:
         inputs: `(batch, height, width, channels)`.
         dropout: Its rate.
         weight_decay: Factor of the L2 penalty on the kernels.
+        momentum: Of the running means of the batch normalisation.
 
     Returns:
         A tensor of the same shape.
@@ -87,13 +99,13 @@ def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4):
         features = layers.Conv2D(
             inputs.shape[-1], 3, padding="same", kernel_regularizer=keras.regularizers.L2(weight_decay)
         )(features)
-        features = BatchNormalization()(features)
+        features = BatchNormalization(momentum=momentum)(features)
         if index < 2:
             features = layers.Dropout(dropout)(layers.ReLU()(features))
     return layers.Add()([features, inputs])
 
 
-def softmax_attention(inputs):
+def softmax_attention(inputs, momentum=0.99):
     """The report's attention block: the input plus a branch that is weighed by a softmax over the channels.
 
     Three 1x1 convolutions with batch normalisation and ReLU give f and g (an eighth of the channels, at least two) and
@@ -101,6 +113,7 @@ def softmax_attention(inputs):
 
     Args:
         inputs: `(batch, height, width, channels)`.
+        momentum: Of the running means of the batch normalisation.
 
     Returns:
         A tensor of the same shape.
@@ -108,14 +121,9 @@ def softmax_attention(inputs):
     channels = inputs.shape[-1]
 
     def project(width):
-        return layers.ReLU()(BatchNormalization()(layers.Conv2D(width, 1)(inputs)))
+        return layers.ReLU()(BatchNormalization(momentum=momentum)(layers.Conv2D(width, 1)(inputs)))
 
     reduced = max(channels // 8, 2)  # of one channel alone the softmax would always be 1
     f, g, h = project(reduced), project(reduced), project(channels)
     weights = layers.Conv2D(channels, 1)(layers.Softmax()(layers.Multiply()([f, g])))
     return layers.Add()([inputs, layers.Multiply()([weights, h])])
-
-
-def _apply_level(features, filters, dropout, weight_decay):
-    features = layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
-    return residual_dense_block(features, dropout, weight_decay)
