@@ -69,7 +69,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_settings(run_dir / "settings.json", settings)
     log, state = run_dir / "log.csv", run_dir / "backup" / STATE
-    remove_leftovers([log, state, run_dir / "settings.json"])
+    remove_leftovers([log, state, run_dir / "settings.json", run_dir / machine.HARDWARE])
     _mend_log(log, state)
     before = _best_before(log, monitor, mode)
     checkpoint = _WholeCheckpoint(

@@ -48,7 +48,8 @@ def test_killed(tmp_path, tally):
     assert found["killed"] == 10 and found["same"] and found["log"]
     assert found["epochs"] == sorted(found["epochs"]) and found["epochs"][-1] >= 5
     assert found["files"] == [
-        "best.keras", "end.npz", "epoch_24.weights.h5", "log.csv", "settings.json", "training_metadata.json",
+        "best.keras", "end.npz", "epoch_24.weights.h5", "hardware.json", "log.csv", "settings.json",
+        "training_metadata.json",
     ]  # fmt: skip
     for _ in range(found["killed"]):
         tally.attempt(lambda: None)
@@ -147,7 +148,8 @@ def test_a_checkpoint_is_never_half_written(tmp_path, monkeypatch, method):
     assert keras.saving.load_model(tmp_path / "best.keras").count_params() == 12
     fit(tmp_path, 4)
     names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert names == ["best.keras", "epoch_4.weights.h5", "log.csv", "settings.json", "training_metadata.json"]
+    kept = ["best.keras", "epoch_4.weights.h5", "hardware.json", "log.csv", "settings.json", "training_metadata.json"]
+    assert names == kept
 
 
 def test_a_run_from_before_goes_on(tmp_path):
