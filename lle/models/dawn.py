@@ -9,6 +9,7 @@ from lle.models.blocks import DepthToSpace
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
 LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
 DROPOUT = 0.3  # of what the exposure knows of the whole, in training: there are far fewer scenes than pixels
+USUAL, TRUST = 0.43, 1 / 3  # chosen by validation pairs of scenes that were not trained on (`notebooks/09_one_network`)
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
@@ -44,6 +45,10 @@ class Dawn(keras.Model):
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
         hints: Feature maps that `exposure` hands over to `detail`.
         exposure_width: Channels of the first level of `exposure`.
+        usual: The mean grey value of most well-lit photographs. Of a scene that it has not seen the network's guess is
+            hardly better, so a result is to be as bright as a mixture of both. A picture that is brighter than usual
+            counts with its own brightness in its place.
+        trust: The share of the guess in it. In training it is 1.
         **kwargs: Passed to `keras.Model`.
 
     Call arguments:
@@ -51,7 +56,7 @@ class Dawn(keras.Model):
             tuple of these and
 
             - the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1 where the
-              network is to guess it;
+              network is to decide;
 
             and, if each is a part of a larger picture, whose brightness is meant then,
 
@@ -71,9 +76,10 @@ class Dawn(keras.Model):
     ```
     """
 
-    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, **kwargs):
+    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, usual=USUAL, trust=TRUST, **kwargs):
         super().__init__(**kwargs)
         self.options = {"widths": tuple(widths), "hints": hints, "exposure_width": exposure_width}
+        self.usual, self.trust = usual, trust
         self.exposure = exposure_network(exposure_width, hints)
         self.detail = detail_network(widths, hints)
         self.unpack = DepthToSpace(dtype="float32")
@@ -96,20 +102,27 @@ class Dawn(keras.Model):
         self.exposure.trainable, self.detail.trainable = part != "detail", part != "exposure"
         self.exposes_only = part == "exposure"
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         image, *context = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
         count = ops.shape(image)[0]
         asked = context[0] if context else -ops.ones((count, 1))
         whole = ops.tile(ops.convert_to_tensor([[0.0, 1.0]]), (count, 1))
         small, rows, columns = context[1:] if len(context) > 1 else (thumbnail(image), whole, whole)
+        asked = ops.convert_to_tensor(asked) if training else ops.where(asked >= 0, asked, self.aim(small))
         grid, _ = self.read(small, asked)
         return self.enhance(image, grid, rows, columns)
 
     def read(self, small, asked):
-        """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`."""
+        """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`, -1 for the guess."""
         # Its dropout would go on while it is frozen, and disturb what the detail learns from.
         training = None if self.exposure.trainable else False
         return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)], training=training)
+
+    def aim(self, small):
+        """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
+        own = ops.mean(ops.sum(ops.convert_to_tensor(small) * GREY, axis=-1), axis=(1, 2))[:, None]
+        _, guess = self.read(small, -ops.ones_like(own))
+        return self.trust * guess + (1 - self.trust) * ops.maximum(own, self.usual)
 
     def enhance(self, image, grid, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -130,9 +143,8 @@ class Dawn(keras.Model):
         Args:
             image: `(height, width, 3)`, a NumPy array of any type.
             peak: The value of white in it.
-            brightness: The mean grey value that the result should have, between 0 and 1, or `None` for the network's
-                guess. What lies beyond the network's reach, such as a bright picture of darkness, comes out as near to
-                it as can be.
+            brightness: The mean grey value that the result should have, between 0 and 1, or `None` to leave it to the
+                network. What lies beyond its reach, such as a bright picture of darkness, comes out as near as can be.
 
         Returns:
             A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
@@ -168,7 +180,7 @@ class Dawn(keras.Model):
         return float(np.interp(brightness, np.maximum.accumulate(means), ASKED))
 
     def get_config(self):
-        return {**super().get_config(), **self.options}
+        return {**super().get_config(), **self.options, "usual": self.usual, "trust": self.trust}
 
 
 def exposure_network(width=16, hints=8):

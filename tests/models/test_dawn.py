@@ -102,6 +102,25 @@ def test_brightness_is_guessed_or_given(model):
     assert np.abs(dark - bright).max() > 1e-4
 
 
+@pytest.mark.parametrize("trust", [0.0, 0.25, 1.0])
+def test_how_bright_when_nobody_says(model, trust):
+    """A mixture of the guess and of the usual brightness, or the picture's own where that is higher."""
+    other = Dawn(WIDTHS, hints=3, exposure_width=4, usual=0.5, trust=trust)
+    other.set_weights(model.get_weights())
+    pictures = np.concatenate([smooth(64, 64) / 8, np.sqrt(smooth(64, 64))])
+    own = (pictures @ np.float32([0.299, 0.587, 0.114])).mean(axis=(1, 2))[:, None]
+    assert own[0] < 0.5 < own[1]
+    guess = ops.convert_to_numpy(other.read(thumbnail(pictures), -np.ones((2, 1), "float32"))[1])
+    aim = trust * guess + (1 - trust) * np.float32([[0.5], own[1]])
+    found = other.predict(pictures, verbose=0)
+    np.testing.assert_allclose(found, other.predict((pictures, aim), verbose=0), atol=1e-5)
+    again = Dawn.from_config(other.get_config())
+    assert (again.usual, again.trust) == (0.5, trust)
+    other.learn("detail")  # else dropout would make the guess another one
+    learnt = ops.convert_to_numpy(other((pictures, -np.ones((2, 1), "float32")), training=True))
+    assert np.allclose(learnt, found, atol=1e-5) == (trust == 1)  # in training the guess alone: it is what learns
+
+
 @pytest.mark.parametrize("brightness", [0.25, 0.45, 0.6])
 def test_the_shipped_network_gives_the_brightness_that_it_is_asked_for(brightness):
     for pair in data.samples().test[:3]:
