@@ -66,6 +66,19 @@ def load(name_or_path=DEFAULT):
     return model
 
 
+def networks(channels=3):
+    """Name the networks that come with the package.
+
+    Args:
+        channels: 3 for those that enhance pictures, 4 for those that develop packed camera raw.
+
+    Returns:
+        A sorted list of the names that `load` takes.
+    """
+    cards = {path.stem: _read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
+    return [name for name, card in cards.items() if card.get("channels", 3) == channels]
+
+
 def run(model, image, tile=None, brightness=None):
     """Enhance one image of any size with a network.
 

@@ -67,6 +67,11 @@ def python(code, *arguments, **environment):
     return done.stdout
 
 
+def test_names_of_the_networks_that_come_along():
+    assert {"dawn", "zero_dce"} <= set(lle.networks()) and "sid_unet" in lle.networks(4)
+    assert all(lle.load(name).card["name"] == name for name in lle.networks(4))
+
+
 def test_the_package_offers_the_functions_and_imports_no_backend():
     python("""
         import sys
