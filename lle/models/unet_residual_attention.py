@@ -32,12 +32,12 @@ def unet_residual_attention(
         depth: Number of levels.
         dropout: Rate of the dropout in the residual dense blocks.
         weight_decay: Factor of the L2 penalty on the convolutions of these blocks.
-        attention: `"softmax"`, the report's block; `"dual"`, the dual attention unit of MIRNet (arXiv 2003.06792); or
-            `None`.
+        attention: `"softmax"`, the report's block; `"dual"`, the dual attention unit of MIRNet (arXiv 2003.06792),
+            which weighs the channels by their means over the whole picture; or `None`.
         multi_scale: Whether each level of the encoder also sees the picture reduced to its size, as in MIMO-UNet
             (arXiv 2108.05054).
-        momentum: Of the running means of the batch normalisation: Keras's default, the report's, or less, so that they
-            follow in a short training (`lle.training.refresh_statistics`).
+        momentum: Of the running means of the batch normalisation: Keras's default, as in the report, or less, so that
+            they follow in a short training.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape
@@ -77,8 +77,9 @@ def unet_residual_attention(
     outputs = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32")(features)
 
     model = Network(inputs, outputs, name="unet_residual_attention")
-    # Eight 3x3 convolutions at each level but the last, four there, and what the 2x2 ones and the enlarging shift.
-    model.card = {"stride": stride, "halo": 13 * stride}
+    # Eight 3x3 convolutions at each level but the last, four there, and what the 2x2 ones and the enlarging shift. The
+    # dual attention has two of 3x3 and one of 5x5 besides, and looks at the whole: tiles come out a little different.
+    model.card = {"stride": stride, "halo": (21 if attention == "dual" else 13) * stride}
     return model
 
 

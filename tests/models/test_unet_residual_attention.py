@@ -88,6 +88,17 @@ def test_tiles_show_no_seam():
     model = unet_residual_attention(**SMALL)
     image = np.random.default_rng(0).random((150, 210, 3), dtype="float32")
     np.testing.assert_allclose(run(model, image, tile=32), run(model, image), atol=1e-5)
+    dual = unet_residual_attention(**SMALL, attention="dual")
+    for layer in dual.layers:  # without the weights of the channels, which are those of what a tile shows
+        if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+            layer.call = lambda inputs, layer=layer: 0 * keras.ops.mean(inputs, (1, 2), keepdims=layer.keepdims)
+    np.testing.assert_allclose(run(dual, image, tile=32), run(dual, image), atol=1e-5)
+
+
+def test_momentum_reaches_every_normalisation():
+    model = unet_residual_attention(**SMALL, momentum=0.7)
+    found = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert found == {0.7}
 
 
 def test_refuses():
