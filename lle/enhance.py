@@ -74,6 +74,9 @@ def networks(channels=3):
 
     Returns:
         A sorted list of the names that `load` takes.
+
+    Raises:
+        ValueError: If a card is damaged.
     """
     cards = {path.stem: _read_card(path) for path in sorted(WEIGHTS.glob("*.json"))}
     return [name for name, card in cards.items() if card.get("channels", 3) == channels]

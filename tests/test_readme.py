@@ -78,7 +78,7 @@ def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
     write_dng(tmp_path / "photo.ARW", noise())
     monkeypatch.chdir(tmp_path)
     calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", README)
-    assert len(calls) == 3
+    assert len(calls) == 5
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
     assert (tmp_path / "bright.tif").exists() and (tmp_path / "photo.png").exists()

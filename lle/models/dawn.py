@@ -9,7 +9,6 @@ from lle.models.blocks import DepthToSpace
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
 LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
 DROPOUT = 0.3  # of what the exposure knows of the whole, in training: there are far fewer scenes than pixels
-USUAL, TRUST = 0.43, 1 / 3  # chosen by validation pairs of scenes that were not trained on (`notebooks/09_one_network`)
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
@@ -45,10 +44,10 @@ class Dawn(keras.Model):
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
         hints: Feature maps that `exposure` hands over to `detail`.
         exposure_width: Channels of the first level of `exposure`.
-        usual: The mean grey value of most well-lit photographs. Of a scene that it has not seen the network's guess is
-            hardly better, so a result is to be as bright as a mixture of both. A picture that is brighter than usual
-            counts with its own brightness in its place.
-        trust: The share of the guess in it. In training it is 1.
+        usual: A mean grey value that a well-lit photograph usually has. Of scenes that it has not seen the network
+            guesses the brightness no better (`notebooks/09_one_network`), so the result is to be as bright as a mixture
+            of both. A picture that is brighter than usual counts with its own brightness in its place.
+        trust: The share of the guess in this mixture. While `fit` trains it is 1, so that the guess learns.
         **kwargs: Passed to `keras.Model`.
 
     Call arguments:
@@ -56,7 +55,7 @@ class Dawn(keras.Model):
             tuple of these and
 
             - the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1 where the
-              network is to decide;
+              network is to decide: by the mixture of `usual` and `trust`, in training by its guess alone;
 
             and, if each is a part of a larger picture, whose brightness is meant then,
 
@@ -65,6 +64,9 @@ class Dawn(keras.Model):
 
     Returns:
         Pictures of the same shape, float32; they may leave [0, 1].
+
+    Raises:
+        ValueError: If `usual` or `trust` does not lie between 0 and 1.
 
     Example:
 
@@ -76,8 +78,10 @@ class Dawn(keras.Model):
     ```
     """
 
-    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, usual=USUAL, trust=TRUST, **kwargs):
+    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, usual=0.43, trust=1.0, **kwargs):
         super().__init__(**kwargs)
+        if not (0 <= usual <= 1 and 0 <= trust <= 1):
+            raise ValueError(f"usual and trust must lie between 0 and 1, got {usual} and {trust}")
         self.options = {"widths": tuple(widths), "hints": hints, "exposure_width": exposure_width}
         self.usual, self.trust = usual, trust
         self.exposure = exposure_network(exposure_width, hints)
@@ -108,7 +112,9 @@ class Dawn(keras.Model):
         asked = context[0] if context else -ops.ones((count, 1))
         whole = ops.tile(ops.convert_to_tensor([[0.0, 1.0]]), (count, 1))
         small, rows, columns = context[1:] if len(context) > 1 else (thumbnail(image), whole, whole)
-        asked = ops.convert_to_tensor(asked) if training else ops.where(asked >= 0, asked, self.aim(small))
+        asked = ops.cast(asked, "float32")
+        if not training:
+            asked = ops.cond(ops.any(asked < 0), lambda: ops.where(asked < 0, self.aim(small), asked), lambda: asked)
         grid, _ = self.read(small, asked)
         return self.enhance(image, grid, rows, columns)
 
@@ -156,7 +162,10 @@ class Dawn(keras.Model):
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
         small = shrink(image)[None] / np.float32(peak)
-        asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
+        if brightness is None:  # once, and not for each tile
+            asked = ops.convert_to_numpy(self.aim(small))
+        else:
+            asked = np.float32([[self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
             return self.predict_on_batch((tile, asked, small, np.float32([rows]), np.float32([columns])))

@@ -121,6 +121,12 @@ def test_how_bright_when_nobody_says(model, trust):
     assert np.allclose(learnt, found, atol=1e-5) == (trust == 1)  # in training the guess alone: it is what learns
 
 
+@pytest.mark.parametrize("options", [{"usual": 1.2}, {"trust": -0.1}])
+def test_refuses_shares_that_are_none(options):
+    with pytest.raises(ValueError, match="usual and trust must lie between 0 and 1"):
+        Dawn(WIDTHS, **options)
+
+
 @pytest.mark.parametrize("brightness", [0.25, 0.45, 0.6])
 def test_the_shipped_network_gives_the_brightness_that_it_is_asked_for(brightness):
     for pair in data.samples().test[:3]:
