@@ -162,10 +162,7 @@ class Dawn(keras.Model):
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
         small = shrink(image)[None] / np.float32(peak)
-        if brightness is None:  # once, and not for each tile
-            asked = ops.convert_to_numpy(self.aim(small))
-        else:
-            asked = np.float32([[self.ask(small, brightness)]])
+        asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
             return self.predict_on_batch((tile, asked, small, np.float32([rows]), np.float32([columns])))
