@@ -103,7 +103,9 @@ def test_curves_of_several_runs(resumed):
     assert len({to_hex(line.get_color()) for line in curves}) == 3
     for line in curves:
         np.testing.assert_array_equal(line.get_ydata(), PSNR)
-    assert legend(figure) == ["first", "second", "third", "training", "validation", "best validation"]
+    named = [f"{name}, best 15.00 dB" for name in ("first", "second")]  # the third has no validation
+    assert legend(figure) == [*named, "third", "training", "validation", "best validation"]
+    assert not axes.texts  # several would overlap
 
 
 def test_curves_scale_the_learning_rate_and_what_they_are_told_logarithmically():

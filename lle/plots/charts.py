@@ -59,18 +59,28 @@ def _read_run(name, run):
     return log
 
 
-def _draw_curve(axes, log, key, color):
+def _best(log, key):
+    """The place and the value of a measure's best epoch in validation, or `None`."""
+    values = log.get(f"val_{key}", np.array([]))
+    if key not in ("psnr", "ssim") or not np.isfinite(values).any():
+        return None
+    best = np.nanargmax(values)
+    return log["epoch"][best] + 1, values[best]
+
+
+def _draw_curve(axes, log, key, color, write_best):
     there = np.isfinite(log[key])
     epochs, values = log["epoch"][there] + 1, log[key][there]
     validation = key.startswith("val_")
     style = VALIDATION if validation else TRAINING
     axes.plot(epochs, values, color=color, marker="o" if len(values) <= 12 else "", linewidth=1.6, **style)
-    if validation and key[4:] in ("psnr", "ssim") and len(values):
-        best = np.argmax(values)
-        axes.plot(epochs[best], values[best], "o", color=color, markersize=7, markeredgecolor="white")
+    best = _best(log, key[4:]) if validation else None
+    if best:
+        axes.plot(*best, "o", color=color, markersize=7, markeredgecolor="white")
+    if best and write_best:
         axes.annotate(
-            value_text(key[4:], values[best]),
-            (epochs[best], values[best]),
+            value_text(key[4:], best[1]),
+            best,
             (0, 7),
             textcoords="offset points",
             ha="center",
@@ -86,7 +96,7 @@ def _draw_panel(axes, logs, key, log_scale):
         if not found:
             raise ValueError(f"{name} has no {key!r}; it has {sorted(set(log) - {'epoch'})}")
         for column in found:
-            _draw_curve(axes, log, column, color_of(index))
+            _draw_curve(axes, log, column, color_of(index), write_best=len(logs) == 1)
     tidy(axes)
     axes.margins(y=0.1)
     if log_scale:
@@ -97,9 +107,12 @@ def _draw_panel(axes, logs, key, log_scale):
     axes.set_ylabel(label_of(key))
 
 
-def _curve_legend(figure, names):
-    """An entry for each of several runs, and one for each kind of line where they differ."""
-    handles = [Line2D([], [], color=color_of(index), label=name) for index, name in enumerate(names)]
+def _curve_legend(figure, logs, keys):
+    """An entry for each of several runs with its best values, and one for each kind of line where they differ."""
+    handles = []
+    for index, (name, log) in enumerate(logs.items()):  # beside the curves of several the values would overlap
+        found = [value_text(key, best[1]) for key in keys if (best := _best(log, key))]
+        handles.append(Line2D([], [], color=color_of(index), label=", best ".join([name, *found])))
     handles, color = (handles, GREY) if len(handles) > 1 else ([], COLORS[0])
     lines = [line for axes in figure.axes for line in axes.lines]
     if any(line.get_linestyle() == "--" for line in lines):
@@ -115,7 +128,8 @@ def _curve_legend(figure, names):
 def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
     """Draw training and validation curves over the epochs, a panel per key.
 
-    The validation curve is dashed, in the colour of its run. The best validation PSNR and SSIM are marked.
+    The validation curve is dashed, in the colour of its run. The best validation PSNR and SSIM are marked; their
+    values stand beside the curve, or with several runs in the legend.
 
     Args:
         runs: A `keras.callbacks.History`, the path of a CSVLogger file, or a dictionary from a name to either, for
@@ -148,7 +162,7 @@ def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
     figure = new_figure(WIDTH, rows * {1: 3.8, 2: 3.4, 3: 2.8}[columns], layout="constrained")
     for index, key in enumerate(keys):
         _draw_panel(figure.add_subplot(rows, columns, index + 1), logs, key, key in log_scale)
-    _curve_legend(figure, logs)
+    _curve_legend(figure, logs, keys)
     return figure
 
 
