@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from lle.models.blocks import BatchNormalization, dual_attention
+from lle.models.deeper_unet import GammaCorrection
 from lle.models.network import Network
 
 ATTENTIONS = ("softmax", "dual", None)
@@ -18,6 +19,7 @@ def unet_residual_attention(
     attention="softmax",
     multi_scale=False,
     momentum=0.99,
+    gamma=1,
 ):
     """Build the UNet-residual network with attention of report 1.
 
@@ -38,6 +40,8 @@ def unet_residual_attention(
             (arXiv 2108.05054).
         momentum: Of the running means of the batch normalisation: Keras's default, as in the report, or less, so that
             they follow in a short training.
+        gamma: Of the curve `x ** (1 / gamma)` that the picture goes through first, as in report 3; 1, as in the report,
+            for none. Without it the colours of dark pictures are next to nothing beside what the blocks normalise.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape
@@ -62,13 +66,14 @@ def unet_residual_attention(
         return residual_dense_block(features, dropout, weight_decay, momentum)
 
     inputs = keras.Input(input_shape)
-    features, skips = inputs, []
+    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    features, skips = picture, []
     for level in range(depth):
         if level:
             skips.append(features)
             features = layers.Conv2D(filters * 2 ** (level - 1), 2, strides=2, padding="same")(features)
         if level and multi_scale:
-            features = layers.Concatenate()([features, layers.AveragePooling2D(2**level)(inputs)])
+            features = layers.Concatenate()([features, layers.AveragePooling2D(2**level)(picture)])
         features = apply_level(features, level)
         features = attend(features)
     for level in reversed(range(depth - 1)):

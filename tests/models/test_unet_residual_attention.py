@@ -5,6 +5,7 @@ from check import check_model
 
 from lle.enhance import run
 from lle.models import unet_residual_attention
+from lle.models.deeper_unet import GammaCorrection
 from lle.models.unet_residual_attention import softmax_attention
 
 SMALL = {"input_shape": (None, None, 3), "filters": 8, "depth": 3}
@@ -46,6 +47,17 @@ def test_variants(attention, multi_scale, tmp_path):
     model = unet_residual_attention((None, None, 3), 16, 3, attention=attention, multi_scale=multi_scale)
     # A bias in front of a batch normalisation has no effect.
     check_model(model, count(16, 3, attention, multi_scale), tmp_path / "model.keras", idle=lambda path: "bias" in path)
+
+
+@pytest.mark.parametrize("multi_scale", [False, True])
+def test_all_levels_see_the_picture_after_its_gamma(multi_scale):
+    plain = unet_residual_attention(**SMALL, multi_scale=multi_scale)
+    corrected = unet_residual_attention(**SMALL, multi_scale=multi_scale, gamma=2.2)
+    corrected.set_weights(plain.get_weights())
+    image = np.random.default_rng(0).integers(0, 40, (1, 16, 16, 3)).astype("float32") / 255
+    expected = plain.predict(keras.ops.convert_to_numpy(GammaCorrection(2.2)(image)), verbose=0)
+    np.testing.assert_allclose(corrected.predict(image, verbose=0), expected, atol=1e-6)
+    assert np.abs(expected - plain.predict(image, verbose=0)).max() > 1e-3
 
 
 def test_the_attention_is_a_softmax_over_the_channels():
