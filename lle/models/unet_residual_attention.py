@@ -1,13 +1,14 @@
 """Report 1: a U-Net of residual dense blocks with attention in its encoder."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
-from lle.models.blocks import BatchNormalization, dual_attention
+from lle.models.blocks import BatchNormalization, Enlarge, dual_attention
 from lle.models.deeper_unet import GammaCorrection
 from lle.models.network import Network
 
 ATTENTIONS = ("softmax", "dual", None)
+SQUARE = 4  # pixels, over which the colours of `color_residual` are averaged
 
 
 def unet_residual_attention(
@@ -20,6 +21,7 @@ def unet_residual_attention(
     multi_scale=False,
     momentum=0.99,
     gamma=1,
+    color_residual=False,
 ):
     """Build the UNet-residual network with attention of report 1.
 
@@ -41,7 +43,11 @@ def unet_residual_attention(
         momentum: Of the running means of the batch normalisation: Keras's default, as in the report, or less, so that
             they follow in a short training.
         gamma: Of the curve `x ** (1 / gamma)` that the picture goes through first, as in report 3; 1, as in the report,
-            for none. Without it the colours of dark pictures are next to nothing beside what the blocks normalise.
+            for none.
+        color_residual: Whether the colours of the picture, without its brightness and smoothed over a few pixels, are
+            added to the output before the sigmoid (see `smooth_colors`); height and width must be multiples of 4 then.
+            Otherwise the colours have no way past the blocks, whose normalisation raises what varies most: in dark
+            pictures the brightness.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape
@@ -50,7 +56,7 @@ def unet_residual_attention(
     Raises:
         ValueError: If the size does not fit the depth, or `attention` is not known.
     """
-    stride = 2 ** (depth - 1)
+    stride = max(2 ** (depth - 1), SQUARE if color_residual else 1)
     if any(side and side % stride for side in input_shape[:2]):
         raise ValueError(f"height and width must be multiples of {stride} at depth {depth}, got {input_shape[:2]}")
     if attention not in ATTENTIONS:
@@ -79,13 +85,45 @@ def unet_residual_attention(
     for level in reversed(range(depth - 1)):
         features = layers.Concatenate()([layers.UpSampling2D(2)(features), skips[level]])
         features = apply_level(features, level)
-    outputs = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32")(features)
+    outputs = layers.Conv2D(3, 1, dtype="float32")(features)
+    if color_residual:
+        outputs = layers.Add(dtype="float32")([outputs, smooth_colors(picture)])
+    outputs = layers.Activation("sigmoid", dtype="float32")(outputs)
 
     model = Network(inputs, outputs, name="unet_residual_attention")
     # Eight 3x3 convolutions at each level but the last, four there, and what the 2x2 ones and the enlarging shift. The
     # dual attention has two of 3x3 and one of 5x5 besides, and looks at the whole: tiles come out a little different.
     model.card = {"stride": stride, "halo": (21 if attention == "dual" else 13) * stride}
     return model
+
+
+def smooth_colors(picture):
+    """What sets each colour apart from grey, as a difference of logits, over squares of 4x4 pixels: little noise.
+
+    Args:
+        picture: `(batch, height, width, 3)` in [0, 1], height and width multiples of 4.
+
+    Returns:
+        A tensor of the same shape, float32, whose mean over the channels is 0.
+    """
+    squares = layers.AveragePooling2D(SQUARE, dtype="float32")(picture)
+    return Enlarge(dtype="float32")(Enlarge(dtype="float32")(Chroma(dtype="float32")(squares)))
+
+
+@keras.saving.register_keras_serializable(package="lle")
+class Chroma(layers.Layer):
+    """The inverse of the sigmoid of each channel, less the mean of the three: `(..., 3)` to the same shape.
+
+    Values are clipped to [0.02, 0.98] first.
+    """
+
+    def call(self, inputs):
+        clipped = ops.clip(inputs, 0.02, 0.98)
+        logits = ops.log(clipped) - ops.log(1 - clipped)
+        return logits - ops.mean(logits, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4, momentum=0.99):

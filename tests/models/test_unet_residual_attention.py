@@ -41,10 +41,14 @@ def count(filters, depth, attention, multi_scale):
     return total
 
 
-@pytest.mark.parametrize("attention, multi_scale", [("softmax", False), (None, False), ("dual", False), (None, True)])
-def test_variants(attention, multi_scale, tmp_path):
+@pytest.mark.parametrize(
+    "attention, multi_scale, color_residual",
+    [("softmax", False, False), (None, False, False), ("dual", False, True), (None, True, False)],
+)
+def test_variants(attention, multi_scale, color_residual, tmp_path):
     keras.utils.set_random_seed(0)  # a ReLU of few channels may be dead by chance
-    model = unet_residual_attention((None, None, 3), 16, 3, attention=attention, multi_scale=multi_scale)
+    options = {"attention": attention, "multi_scale": multi_scale, "color_residual": color_residual}
+    model = unet_residual_attention((None, None, 3), 16, 3, **options)
     # A bias in front of a batch normalisation has no effect.
     check_model(model, count(16, 3, attention, multi_scale), tmp_path / "model.keras", idle=lambda path: "bias" in path)
 
@@ -58,6 +62,18 @@ def test_all_levels_see_the_picture_after_its_gamma(multi_scale):
     expected = plain.predict(keras.ops.convert_to_numpy(GammaCorrection(2.2)(image)), verbose=0)
     np.testing.assert_allclose(corrected.predict(image, verbose=0), expected, atol=1e-6)
     assert np.abs(expected - plain.predict(image, verbose=0)).max() > 1e-3
+
+
+def test_the_colours_of_the_picture_have_a_way_to_the_output():
+    model = unet_residual_attention(**SMALL, color_residual=True)
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])  # nothing but the colours is left
+    color = np.float32([0.2, 0.4, 0.3])
+    output = model.predict(np.broadcast_to(color, (1, 16, 16, 3)), verbose=0)
+    logits = np.log(color / (1 - color))
+    np.testing.assert_allclose(output[0], np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3)), 1e-5)
+    grey = model.predict(np.full((1, 16, 16, 3), 0.7, "float32"), verbose=0)
+    np.testing.assert_allclose(grey, 0.5, atol=1e-6)
 
 
 def test_the_attention_is_a_softmax_over_the_channels():
@@ -116,6 +132,8 @@ def test_momentum_reaches_every_normalisation():
 def test_refuses():
     with pytest.raises(ValueError, match="multiples of 16 at depth 5"):
         unet_residual_attention((100, 128, 3), filters=2)
+    with pytest.raises(ValueError, match="multiples of 4 at depth 2"):
+        unet_residual_attention((34, 32, 3), filters=2, depth=2, color_residual=True)
     with pytest.raises(ValueError, match="attention must be one of"):
         unet_residual_attention(filters=2, attention="self")
 
