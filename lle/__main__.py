@@ -76,7 +76,7 @@ def _add_enhance(commands):
         help="amplify camera raw by this number or auto (auto; given, raw files inside folders are developed too)",
     )  # fmt: skip
     command.add_argument(
-        "--brightness", type=float,
+        "--brightness", type=_share,
         help="the mean grey value that each result should have, between 0 (black) and 1 (white), for a network that "
         "can be told",
     )  # fmt: skip
@@ -128,6 +128,13 @@ def _ratio(text):
     if text == "auto":
         return text
     return _positive(text)
+
+
+def _share(text):
+    number = _positive(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not below 1")
+    return number
 
 
 def _positive(text):

@@ -108,6 +108,8 @@ def run(model, image, tile=None, brightness=None):
     """
     image = np.asarray(image)
     channels, scale = _channels_and_scale(model)
+    if channels == 4 and image.shape[-1:] == (3,):
+        raise ValueError("this network takes camera raw, no pictures")
     if image.ndim != 3 or image.shape[-1] != channels or image.dtype.kind != "f":
         raise ValueError(f"expected a float image (height, width, {channels}), got {image.dtype} {image.shape}")
     _check(image)
@@ -144,11 +146,14 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If the image or the model is none of these, or the brightness cannot be set, or not to this; the
+        TypeError: If the model is none of these, or the brightness is no number.
+        ValueError: If the image is none of these, or the brightness cannot be set, or not to this; the
             message names the file. Or if the limit is no positive number.
     """
     check_megapixels(max_megapixels)
     model = _loaded(model) if isinstance(model, (str, Path)) else model
+    if not callable(model):
+        raise TypeError(f"model must be a name, a path, a Keras model or a function, got {model!r}")
     if isinstance(image, (str, Path)):
         with naming(image), open_picture(image, max_megapixels) as picture:
             return _enhance_picture(picture, model, brightness)

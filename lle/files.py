@@ -1,6 +1,7 @@
 """Enhancing picture files: what stands in a file comes out again, with 16 bits, EXIF and colour profile."""
 
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ from lle.pictures import (
 )
 from lle.writing import read_deep, write_picture
 
+ALONE = {".avif", ".gif", ".jp2", ".ppm", ".tga"}  # pictures that are enhanced where they are named, not in folders
 RESOLUTION = 0x011A
+MISSPELT = re.compile(r"\.[A-Za-z]{2,5}")  # suffixes that are meant for a format
 
 
 class Report(NamedTuple):
@@ -69,8 +72,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     if isinstance(model, (str, Path)):
         find(model)  # also where nothing is left to do
-    jobs, unread = _plan(
-        [Path(source) for source in sources], Path(out), SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
+    jobs, unread, left_out = _plan(
+        [Path(source) for source in sources], out, SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
     )
     if ratio and not any(map(_is_raw, jobs.values())):
         raise ValueError("a ratio amplifies camera raw, of which there is none here")
@@ -82,7 +85,10 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     networks = {}
     for path, error in unread:
         _fail(report, path, error)
-    for target, source in tqdm(todo.items(), unit="picture"):
+    if left_out:
+        kinds = ", ".join(sorted({path.suffix.lower() for path in left_out}))
+        tqdm.write(f"{len(left_out)} left out ({kinds}): name them, or give a ratio for camera raw", file=sys.stderr)
+    for target, source in tqdm(todo.items(), unit="picture", disable=not todo):
         name = RAW_DEFAULT if _is_raw(source) else DEFAULT
         try:
             if model is None and name not in networks:
@@ -91,7 +97,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
                 source,
                 target,
                 model if model is not None else networks[name],
-                ratio or "auto",
+                ratio if ratio and _is_raw(source) else "auto",
                 brightness,
                 max_megapixels,
             )
@@ -119,12 +125,15 @@ def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If the picture is no regular file or does not decode, the format is not known or cannot hold its
-            transparency, or the limit is no positive number.
+        ValueError: If the target is the source, the picture is no regular file or does not decode, the format is not
+            known or cannot hold its transparency, there is a ratio for what is no camera raw, or the limit is no
+            positive number.
     """
     check_megapixels(max_megapixels)
     check_file(source)
     target = Path(target)
+    if target.exists() and target.samefile(source):
+        raise ValueError(f"{one_line(target)} is the picture to enhance and would be replaced: choose another target")
     form = Image.registered_extensions().get(target.suffix.lower())
     if form not in Image.SAVE:
         check_decoder(source)  # whose format then is the reason
@@ -134,6 +143,8 @@ def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_
             raise ValueError("the brightness of camera raw is set by the ratio")
         result, metadata = enhance_raw(source, RAW_DEFAULT if model is None else model, ratio, max_megapixels), {}
     else:
+        if ratio != "auto":
+            raise ValueError("a ratio amplifies camera raw, which this is not")
         with naming(source):
             pixels, metadata = _read(source, max_megapixels)
             if form == "JPEG" and _has_alpha(pixels):
@@ -191,17 +202,22 @@ def _is_raw(path):
 def _plan(sources, out, suffixes):
     """Which picture goes where, a dictionary from the output file to the picture; and what cannot be read.
 
-    That is a list of a path and an error each. Only `os.path` says something of any path: `pathlib` raises errors for
-    links in a circle and for folders that are forbidden.
+    That is a list of a path and an error each. Last come the pictures in folders that are left out. Only `os.path` says
+    something of any path: `pathlib` raises errors for links in a circle and for folders that are forbidden.
     """
+    is_folder, out = str(out).endswith(("/", os.sep)), Path(out)
     is_single = len(sources) == 1 and not os.path.isdir(sources[0])
     is_name = is_single and Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE and not out.is_dir()
     if not is_name and (out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir())):
         raise ValueError(f"{out} names a file: give a folder, or for a single picture also the name of a picture")
-    jobs, unread = {}, [(source, ValueError("embedded null byte")) for source in sources if "\0" in str(source)]
+    if is_single and not is_name and not is_folder and MISSPELT.fullmatch(out.suffix) and not out.is_dir():
+        raise ValueError(f"{one_line(out)}: no format that Pillow writes (a new folder of that name ends in /)")
+    jobs, left_out = {}, []
+    unread = [(source, ValueError("embedded null byte")) for source in sources if "\0" in str(source)]
     for source in (source for source in sources if "\0" not in str(source)):
         if os.path.isdir(source):
-            found, errors = _pictures(source, out, suffixes)
+            found, errors, others = _pictures(source, out, suffixes)
+            left_out += others
             if not found and len(sources) == 1:
                 raise errors[0][1]
             unread += errors
@@ -209,12 +225,12 @@ def _plan(sources, out, suffixes):
         else:
             pairs = [(source, out if is_name else out / source.name)]
         for path, target in pairs:
-            if _is_raw(path) and not is_name:
+            if path.suffix.lower() in RAW_SUFFIXES | HEIF_SUFFIXES and not is_name:
                 target = target.with_name(f"{target.name}.jpg")  # beside photo.jpg, which many cameras make with it
             if os.path.realpath(jobs.setdefault(target, path)) != os.path.realpath(path):
                 raise ValueError(f"{jobs[target]} and {path} would both become {target}: enhance them one by one")
     _check_targets(jobs)
-    return jobs, unread
+    return jobs, unread, left_out
 
 
 def _check_targets(jobs):
@@ -227,25 +243,26 @@ def _check_targets(jobs):
 def _pictures(folder, out, suffixes):
     """The pictures in a folder and below it, without hidden ones and those in an output folder inside it.
 
-    Links to folders are not followed. Also returns the folders that cannot be read, each with the error.
+    Links to folders are not followed. Also returns the folders that cannot be read, each with the error, and what is
+    left out though it could be read by itself.
     """
     inner = Path(os.path.realpath(out))
     inner = inner if Path(os.path.realpath(folder)) in inner.parents else None
-    found, unread, has_raw = [], [], False
+    found, unread, others = [], [], []
     for parent, folders, names in os.walk(folder, onerror=lambda error: unread.append((Path(error.filename), error))):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):
-            has_raw |= _is_raw(path)
+            suffix = path.suffix.lower()
             if (
-                path.suffix.lower() in suffixes
+                suffix in suffixes | RAW_SUFFIXES | ALONE
                 and _may_be_file(path)
                 and inner not in Path(os.path.realpath(path)).parents
             ):
-                found.append(path)
+                (found if suffix in suffixes else others).append(path)
     if not found and not unread:
-        hint = " but camera raw, which needs a ratio, such as auto" if has_raw else ""
+        hint = " but camera raw, which needs a ratio, such as auto" if any(map(_is_raw, others)) else ""
         raise ValueError(f"{one_line(folder)}: no picture in this folder{hint}")
-    return sorted(found), unread
+    return sorted(found), unread, others
 
 
 def _may_be_file(path):

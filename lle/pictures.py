@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
@@ -45,6 +46,7 @@ def open_picture(path, max_megapixels=None):
     """
     check_megapixels(max_megapixels)
     check_file(path)
+    register_decoder(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of half of the limit, of broken metadata
@@ -147,6 +149,19 @@ def check_white(picture):
         raise ValueError(f"samples of 32 bit (mode {picture.mode}) have no known white: give an array in [0, 1]")
 
 
+def register_decoder(path):
+    """Let pillow-heif decode the pictures of phones, where it is installed.
+
+    Args:
+        path: The file, of which the suffix counts.
+    """
+    if Path(path).suffix.lower() in HEIF_SUFFIXES - set(Image.registered_extensions()):
+        with suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+
+
 def check_decoder(path):
     """Refuse a picture of a phone that Pillow knows nothing about, and say what would help.
 
@@ -157,7 +172,7 @@ def check_decoder(path):
         ValueError: If it is HEIC or HEIF, and no decoder of it has been registered with Pillow.
     """
     if Path(path).suffix.lower() in HEIF_SUFFIXES - set(Image.registered_extensions()):
-        raise ValueError(f"{one_line(path)}: HEIC, which takes pillow-heif to read: convert it to JPEG or PNG")
+        raise ValueError(f"{one_line(path)}: HEIC: install pillow-heif, which reads it, or convert it to JPEG or PNG")
 
 
 def upright(picture):

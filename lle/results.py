@@ -176,8 +176,10 @@ def reports_table(folder="results"):
         Markdown text.
 
     Raises:
-        ValueError: If a file is not a result.
+        ValueError: If there is no file of any report, or one is not a result.
     """
+    if not any((Path(folder) / f"{name}.json").is_file() for _, _, name, *_ in REPORTS):
+        raise ValueError(f"{folder}: no result file of a report there, such as {REPORTS[0][2]}.json")
     columns = ["report", "reported", "as printed, here", "standard, here", "epochs", "what differs here"]
     lines = [columns, ["---"] * len(columns)]
     for report, claim, name, printed_on, test_set, other in REPORTS:

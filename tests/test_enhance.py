@@ -391,6 +391,13 @@ def test_brightness_reaches_the_network_in_every_kind_of_picture(dawn, tmp_path)
     np.testing.assert_allclose(np.asarray(Image.open(tmp_path / "b.png")).astype(int), expected, atol=1)
 
 
+def test_arguments_in_the_wrong_place_are_named(dawn):
+    with pytest.raises(TypeError, match="brightness must be a number, got '0.4'"):
+        enhance(picture(8, 8), dawn, brightness="0.4")
+    with pytest.raises(TypeError, match="model must be a name, a path, a Keras model or a function, got 0.4"):
+        enhance(picture(8, 8), 0.4)
+
+
 def test_a_network_that_has_no_say_in_the_brightness_refuses_it(model):
     for network in (model, half):
         with pytest.raises(ValueError, match="brightness of this network's results cannot be set"):

@@ -2,6 +2,7 @@ import os
 import struct
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import cv2
@@ -280,3 +281,54 @@ def test_a_killed_run_goes_on_where_it_stopped(folder):
     report = enhance_files([folder / "in"], folder / "out", same)
     assert (len(report.written), len(report.skipped)) == (2, 1)
     assert names(folder / "out") == ["10.png", "2.png", "sub/1.png"]
+
+
+# what students do at midnight
+
+
+def test_what_a_folder_leaves_out_is_said(folder, capsys):
+    for name in ("in/a.gif", "in/b.GIF", "in/photo.arw", "in/notes.txt"):
+        (folder / name).write_bytes(b"anything")
+    report = enhance_files(folder / "in", folder / "out", same)
+    assert len(report.written) == 3 and not report.failed
+    assert "3 left out (.arw, .gif): name them, or give a ratio for camera raw\n" in capsys.readouterr().err
+    enhance_files(folder / "in" / "sub", folder / "sub", same)
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_misspelt_suffix_is_no_folder(folder):
+    for name in ("bright.jpgg", "bright.heic"):
+        with pytest.raises(ValueError, match=f"{name}: no format that Pillow writes"):
+            enhance_files(folder / "in" / "2.png", folder / name, same)
+        assert not (folder / name).exists()
+        enhance_files(folder / "in" / "2.png", f"{folder / name}/", same)
+        enhance_files(folder / "in" / "10.png", folder / name, same)  # now there is such a folder
+        assert names(folder / name) == ["10.png", "2.png"]
+    assert enhance_files(folder / "in" / "2.png", folder / "2026.11", same).written == [folder / "2026.11" / "2.png"]
+
+
+def test_no_file_replaces_itself(folder):
+    source = folder / "in" / "2.png"
+    before = source.read_bytes()
+    (folder / "link.png").symlink_to(source)
+    for target in (source, folder / "link.png", f"{folder}/in/../in/2.png"):
+        with pytest.raises(ValueError, match="is the picture to enhance and would be replaced"):
+            enhance_file(source, target, lambda batch: 1 - batch)
+    assert source.read_bytes() == before
+
+
+def test_a_ratio_is_for_camera_raw(folder):
+    with pytest.raises(ValueError, match="a ratio amplifies camera raw, which this is not"):
+        enhance_file(folder / "in" / "2.png", folder / "out.png", same, ratio=100)
+    assert not (folder / "out.png").exists()
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, monkeypatch):
+    """A stand-in for pillow-heif, which makes Pillow take files of that name for PNG."""
+    Image.fromarray(picture()).save(tmp_path / "phone.heic", "PNG")
+    registered = []
+    stand_in = types.SimpleNamespace(register_heif_opener=lambda: registered.append(True))
+    monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)
+    report = enhance_files(tmp_path / "phone.heic", tmp_path / "out", same)
+    assert registered and not report.failed
+    assert report.written == [tmp_path / "out" / "phone.heic.jpg"]

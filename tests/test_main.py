@@ -154,6 +154,8 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
         (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
         (["compare", "missing.png", "-o", "sheet.png"], "lle: [Errno 2] No such file or directory: 'missing.png'"),
         (["results", "nowhere"], "lle: nowhere: no result file (*.json) there"),
+        (["results", "--reports"], "lle: results: no result file of a report there"),
+        (["enhance", "low/1.png", "-o", "bright.jpgg"], "lle: bright.jpgg: no format that Pillow writes"),
     ],
 )
 def test_errors_are_one_line(pairs, network, capsys, arguments, message):
@@ -187,3 +189,11 @@ def test_a_ratio_that_is_none(text, message, capsys):
     with pytest.raises(SystemExit):
         main(["enhance", "a.dng", "-o", "a.png", f"--ratio={text}"])
     assert message in capsys.readouterr().err
+
+
+def test_a_brightness_that_is_none_is_refused_at_once(pairs, network, capsys):
+    for value in ("0", "1", "2", "bright"):
+        with pytest.raises(SystemExit):
+            main(["enhance", "low", "-o", "out", "--model", network, "--brightness", value])
+        assert f"{value} is " in capsys.readouterr().err
+    assert not Path("out").exists()

@@ -1,5 +1,7 @@
 """The project's own network: the brightness from a thumbnail, the noise at full size."""
 
+from numbers import Real
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -157,8 +159,11 @@ class Dawn(keras.Model):
             where it begins and ends, two pairs of numbers; it returns the enhanced tile.
 
         Raises:
-            ValueError: If the brightness is not between 0 and 1.
+            TypeError: If the brightness is no number.
+            ValueError: If it is not between 0 and 1.
         """
+        if brightness is not None and not isinstance(brightness, Real):
+            raise TypeError(f"brightness must be a number, got {brightness!r}")
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
         small = shrink(image)[None] / np.float32(peak)
