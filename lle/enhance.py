@@ -152,7 +152,7 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
     """
     check_megapixels(max_megapixels)
     model = _loaded(model) if isinstance(model, (str, Path)) else model
-    if not callable(model):
+    if not (callable(model) or hasattr(model, "predict_on_batch")):
         raise TypeError(f"model must be a name, a path, a Keras model or a function, got {model!r}")
     if isinstance(image, (str, Path)):
         with naming(image), open_picture(image, max_megapixels) as picture:
