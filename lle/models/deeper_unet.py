@@ -1,14 +1,14 @@
 """Report 3: a U-Net of residual blocks that brightens its input by a gamma curve first, and its plain sibling."""
 
 import keras
-import numpy as np
-from keras import layers, ops
+from keras import layers
 
-from lle.models.blocks import BatchNormalization, MatchSize
+from lle.models.blocks import BatchNormalization, MatchSize, dual_attention
+from lle.models.colors import SQUARE, GammaCorrection, smooth_colors
 from lle.models.network import Network
 
 
-def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9):
+def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9, attention=False, color_residual=False):
     """Build the deeper U-Net of report 3.
 
     A residual block, then on the way down max pooling and a residual block for each level, on the way up a transposed
@@ -24,10 +24,15 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9):
             training loop names.
         momentum: Of the running means of the batch normalisation. PyTorch's default, the report's, is 0.9 counted as
             Keras does; with Keras's 0.99 the means take a few hundred steps to follow the weights.
+        attention: Whether each level on the way down ends with the dual attention unit of MIRNet (arXiv 2003.06792),
+            which weighs the channels by their means over the whole picture. Not in the report.
+        color_residual: Whether the colours of the picture, without its brightness and smoothed over a few pixels (see
+            `lle.models.colors`), are added to the output, which then goes through a sigmoid. Not in the report.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], at least `2 ** depth` pixels high and
-        wide, to float32 pictures of the same shape, which may leave [0, 1].
+        wide, to float32 pictures of the same shape, which may leave [0, 1] unless `color_residual` is set. With it,
+        height and width must be multiples of 4.
 
     Raises:
         ValueError: If `depth` is negative or `gamma` not positive.
@@ -35,22 +40,29 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9):
     if depth < 0 or not gamma > 0:
         raise ValueError(f"depth must be at least 0 and gamma above 0, got {depth} and {gamma}")
     inputs = keras.Input((None, None, 3))
-    features = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
-    features = convolution_block(features, filters, residual, momentum)
-    skips = []
-    for level in range(1, depth + 1):
-        skips.append(features)
-        features = convolution_block(layers.MaxPooling2D(2)(features), filters * 2**level, residual, momentum)
+    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    features, skips = picture, []
+    for level in range(depth + 1):
+        if level:
+            skips.append(features)
+            features = layers.MaxPooling2D(2)(features)
+        features = convolution_block(features, filters * 2**level, residual, momentum)
+        features = dual_attention(features) if attention else features
     for skip in reversed(skips):
         width = skip.shape[-1]
         features = layers.Conv2DTranspose(width, 2, strides=2)(features)
         features = layers.Concatenate()([skip, MatchSize()([features, skip])])
         features = convolution_block(features, width, residual, momentum)
     outputs = layers.Conv2D(3, 1, dtype="float32")(features)
+    if color_residual:
+        outputs = layers.Add(dtype="float32")([outputs, smooth_colors(picture)])
+        outputs = layers.Activation("sigmoid", dtype="float32")(outputs)
 
     model = Network(inputs, outputs, name="deeper_unet" if residual else "unet")
-    # Two 3x3 convolutions down and two up at each level, two at the last, and what pooling shifts.
-    model.card = {"stride": 2**depth, "halo": 7 * 2**depth}
+    # Two 3x3 convolutions down and two up at each level, two at the last, and what pooling shifts. The dual attention
+    # has two of 3x3 and one of 5x5 besides, and looks at the whole: tiles come out a little different.
+    stride = max(2**depth, SQUARE if color_residual else 1)
+    model.card = {"stride": stride, "halo": (15 if attention else 7) * stride}
     return model
 
 
@@ -89,31 +101,3 @@ def convolution_block(inputs, filters, residual=True, momentum=0.9):
         same = inputs.shape[-1] == filters
         features = layers.Add()([features, inputs if same else layers.Conv2D(filters, 1)(inputs)])
     return layers.ReLU()(features)
-
-
-@keras.saving.register_keras_serializable(package="lle")
-class GammaCorrection(layers.Layer):
-    """Brightens pictures in [0, 1] by `x ** (1 / gamma)`, looked up in a table of 256 values as report 3 has it.
-
-    As the first layer of a network it cannot be forgotten at inference. The table's values are 8-bit numbers, rounded
-    down. The lookup has no gradient.
-
-    Args:
-        gamma: 2.2 in the report; above 1 it brightens.
-        **kwargs: Passed to `keras.layers.Layer`.
-    """
-
-    def __init__(self, gamma=2.2, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.gamma = gamma
-        self.table = np.floor((np.arange(256) / 255) ** (1 / gamma) * 255).astype("float32") / 255
-
-    def call(self, inputs):
-        levels = ops.cast(ops.round(ops.clip(ops.cast(inputs, "float32"), 0, 1) * 255), "int32")
-        return ops.cast(ops.take(self.table, levels), self.compute_dtype)
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(inputs.shape, self.compute_dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "gamma": self.gamma}

@@ -1,14 +1,13 @@
 """Report 1: a U-Net of residual dense blocks with attention in its encoder."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
-from lle.models.blocks import BatchNormalization, Enlarge, dual_attention
-from lle.models.deeper_unet import GammaCorrection
+from lle.models.blocks import BatchNormalization, dual_attention
+from lle.models.colors import SQUARE, GammaCorrection, smooth_colors
 from lle.models.network import Network
 
 ATTENTIONS = ("softmax", "dual", None)
-SQUARE = 4  # pixels, over which the colours of `color_residual` are averaged
 
 
 def unet_residual_attention(
@@ -45,9 +44,9 @@ def unet_residual_attention(
         gamma: Of the curve `x ** (1 / gamma)` that the picture goes through first, as in report 3; 1, as in the report,
             for none.
         color_residual: Whether the colours of the picture, without its brightness and smoothed over a few pixels, are
-            added to the output before the sigmoid (see `smooth_colors`); height and width must be multiples of 4 then.
-            Otherwise the colours have no way past the blocks, whose normalisation raises what varies most: in dark
-            pictures the brightness.
+            added to the output before the sigmoid (see `lle.models.colors`); height and width must be multiples of 4
+            then. Otherwise the colours have no way past the blocks, whose normalisation raises what varies most: in
+            dark pictures the brightness.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], to float32 pictures of the same shape
@@ -95,35 +94,6 @@ def unet_residual_attention(
     # dual attention has two of 3x3 and one of 5x5 besides, and looks at the whole: tiles come out a little different.
     model.card = {"stride": stride, "halo": (21 if attention == "dual" else 13) * stride}
     return model
-
-
-def smooth_colors(picture):
-    """What sets each colour apart from grey, as a difference of logits, over squares of 4x4 pixels: little noise.
-
-    Args:
-        picture: `(batch, height, width, 3)` in [0, 1], height and width multiples of 4.
-
-    Returns:
-        A tensor of the same shape, float32, whose mean over the channels is 0.
-    """
-    squares = layers.AveragePooling2D(SQUARE, dtype="float32")(picture)
-    return Enlarge(dtype="float32")(Enlarge(dtype="float32")(Chroma(dtype="float32")(squares)))
-
-
-@keras.saving.register_keras_serializable(package="lle")
-class Chroma(layers.Layer):
-    """The inverse of the sigmoid of each channel, less the mean of the three: `(..., 3)` to the same shape.
-
-    Values are clipped to [0.02, 0.98] first.
-    """
-
-    def call(self, inputs):
-        clipped = ops.clip(inputs, 0.02, 0.98)
-        logits = ops.log(clipped) - ops.log(1 - clipped)
-        return logits - ops.mean(logits, axis=-1, keepdims=True)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 def residual_dense_block(inputs, dropout=0.3, weight_decay=1e-4, momentum=0.99):

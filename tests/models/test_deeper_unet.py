@@ -6,7 +6,8 @@ from check import check_model
 
 from lle.enhance import run
 from lle.models import deeper_unet, unet
-from lle.models.deeper_unet import GammaCorrection, MatchSize
+from lle.models.blocks import MatchSize
+from lle.models.colors import GammaCorrection
 
 generator = np.random.default_rng(0)
 
@@ -28,6 +29,16 @@ def count(filters, depth, residual):
 def test_network(build, residual, tmp_path):
     keras.utils.set_random_seed(0)
     check_model(build(8, 3), count(8, 3, residual), tmp_path / "model.keras", idle=lambda path: "bias" in path)
+
+
+def test_attention_and_colours(tmp_path):
+    keras.utils.set_random_seed(0)  # a ReLU of few channels may be dead by chance
+    model = deeper_unet(16, 2, attention=True, color_residual=True)
+    without_colours = deeper_unet(16, 2, attention=True).count_params()
+    assert without_colours > deeper_unet(16, 2).count_params()
+    check_model(model, without_colours, tmp_path / "model.keras", idle=lambda path: "bias" in path)
+    image = generator.random((33, 47, 3), dtype="float32")
+    assert run(model, image).shape == image.shape  # padded to multiples of 4
 
 
 def test_the_report_s_size():
@@ -92,6 +103,11 @@ def test_tiles_show_no_seam():
     model = deeper_unet(4, 2)
     image = generator.random((150, 210, 3), dtype="float32")
     np.testing.assert_allclose(run(model, image, tile=32), run(model, image), atol=1e-5)
+    dual = deeper_unet(4, 2, attention=True)
+    for layer in dual.layers:  # without the weights of the channels, which are those of what a tile shows
+        if isinstance(layer, keras.layers.GlobalAveragePooling2D):
+            layer.call = lambda inputs, layer=layer: 0 * keras.ops.mean(inputs, (1, 2), keepdims=layer.keepdims)
+    np.testing.assert_allclose(run(dual, image, tile=32), run(dual, image), atol=1e-5)
 
 
 @pytest.mark.parametrize("arguments", [{"depth": -1}, {"gamma": 0}])

@@ -5,7 +5,7 @@ from check import check_model
 
 from lle.enhance import run
 from lle.models import unet_residual_attention
-from lle.models.deeper_unet import GammaCorrection
+from lle.models.colors import GammaCorrection
 from lle.models.unet_residual_attention import softmax_attention
 
 SMALL = {"input_shape": (None, None, 3), "filters": 8, "depth": 3}
@@ -62,18 +62,6 @@ def test_all_levels_see_the_picture_after_its_gamma(multi_scale):
     expected = plain.predict(keras.ops.convert_to_numpy(GammaCorrection(2.2)(image)), verbose=0)
     np.testing.assert_allclose(corrected.predict(image, verbose=0), expected, atol=1e-6)
     assert np.abs(expected - plain.predict(image, verbose=0)).max() > 1e-3
-
-
-def test_the_colours_of_the_picture_have_a_way_to_the_output():
-    model = unet_residual_attention(**SMALL, color_residual=True)
-    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
-    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])  # nothing but the colours is left
-    color = np.float32([0.2, 0.4, 0.3])
-    output = model.predict(np.broadcast_to(color, (1, 16, 16, 3)), verbose=0)
-    logits = np.log(color / (1 - color))
-    np.testing.assert_allclose(output[0], np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3)), 1e-5)
-    grey = model.predict(np.full((1, 16, 16, 3), 0.7, "float32"), verbose=0)
-    np.testing.assert_allclose(grey, 0.5, atol=1e-6)
 
 
 def test_the_attention_is_a_softmax_over_the_channels():
