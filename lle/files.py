@@ -80,7 +80,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     remove_leftovers(jobs)
     report = Report([], [target for target in jobs if os.path.exists(target) and not overwrite], [])
     todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
-    if todo and isinstance(model, (str, Path)):
+    if isinstance(model, (str, Path)) and any(map(os.path.exists, todo.values())):
         model = load(model)
     networks = {}
     for path, error in unread:
@@ -91,6 +91,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     for target, source in tqdm(todo.items(), unit="picture", disable=not todo):
         name = RAW_DEFAULT if _is_raw(source) else DEFAULT
         try:
+            check_file(source)  # before a network is loaded for it
             if model is None and name not in networks:
                 networks[name] = load(name)
             enhance_file(

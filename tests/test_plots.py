@@ -167,6 +167,13 @@ def test_compare_rows_of_other_sizes_and_columns():
     assert boxes[0].x0 == pytest.approx(boxes[2].x0) and boxes[1].x1 < boxes[3].x0 and boxes[2].y1 < boxes[0].y0
 
 
+def test_titles_break_at_spaces_and_underscores():
+    picture = np.zeros((4, 6, 3))
+    names = ["mirnet_v2_small", "the dark input", "deeper_unet", *"abcdef"]
+    shown = texts(plots.compare([dict.fromkeys(names, picture)]))
+    assert shown[:3] == ["mirnet_v2_\nsmall", "the dark\ninput", "deeper_unet"]
+
+
 def test_compare_clips_what_a_network_overshoots():
     output = picture(0.5)
     output[0, 0] = -0.2, 1.1, 0.25

@@ -1,5 +1,6 @@
 """Pictures side by side, and a crop of them magnified."""
 
+import re
 import textwrap
 
 import cv2
@@ -11,6 +12,7 @@ from lle.plots.style import DPI, GREY, WIDTH, as_it_is, new_figure
 MARK = "#E69F00"  # seen on dark and on bright pictures
 GAP = 0.06  # inches between pictures
 LINE = 0.24  # inches that a line of text takes
+BREAKS = re.compile(r"(\s+|(?<=[_-])(?=\w))")  # where a title may be broken: names of networks have underscores
 
 
 def _as_uint8(title, image):
@@ -36,7 +38,9 @@ def _checked(images):
 def _columns(titles, left=0):
     """The width of a column, the titles broken into lines that fit it, and the height of those."""
     cell = min((WIDTH - left) / len(titles), WIDTH / 2)
-    titles = [textwrap.fill(title, int(11 * cell)) for title in titles]
+    wrapper = textwrap.TextWrapper(int(11 * cell))
+    wrapper.wordsep_re = BREAKS
+    titles = [wrapper.fill(title) for title in titles]
     return cell, titles, LINE * max(1 + title.count("\n") for title in titles)
 
 
