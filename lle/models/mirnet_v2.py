@@ -4,12 +4,13 @@ import keras
 from keras import layers, ops
 
 from lle.models.blocks import Enlarge, selective_kernel_fusion
+from lle.models.colors import GammaCorrection, smooth_colors
 from lle.models.network import Network
 
 GROUPS = (1, 2, 4, 4)  # of the 3x3 convolutions in each recursive residual group; the authors' code
 
 
-def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS):
+def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, color_residual=False):
     """Build MIRNet-v2.
 
     As in MIRNet three streams of different size exchange features in multi-scale residual blocks, but by residual
@@ -21,19 +22,26 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS):
         widening: Factor of the channels from each stream to the next smaller one.
         groups: Groups of the 3x3 convolutions in the contextual blocks, one number for each recursive residual group;
             they must divide the channels of all streams.
+        gamma: Of the curve `x ** (1 / gamma)` that the input goes through first, see `GammaCorrection`; 1 for none, as
+            published.
+        color_residual: Whether the smoothed colours of the picture (see `lle.models.colors`) are added to the output,
+            which then goes through a sigmoid, in place of the picture itself. Not in the paper.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], height and width multiples of 4, to
-        float32 pictures of the same shape, which may leave [0, 1].
+        float32 pictures of the same shape, which may leave [0, 1] unless `color_residual` is set.
 
     Raises:
-        ValueError: If the groups do not divide the channels.
+        ValueError: If the groups do not divide the channels, or `gamma` is not positive.
     """
     widths = [int(channels * widening**level) for level in range(3)]
     if any(width % count for width in widths for count in groups):
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
+    if not gamma > 0:
+        raise ValueError(f"gamma must be above 0, got {gamma}")
     inputs = keras.Input((None, None, 3))
-    features = layers.Conv2D(channels, 3, padding="same")(inputs)
+    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    features = layers.Conv2D(channels, 3, padding="same")(picture)
     for count in groups:
         group = features
         for _ in range(num_mrb):
@@ -41,7 +49,9 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS):
         group = layers.Conv2D(channels, 3, padding="same")(group)
         features = layers.Add()([group, features])
     outputs = layers.Conv2D(3, 3, padding="same", dtype="float32")(features)
-    outputs = layers.Add(dtype="float32")([inputs, outputs])
+    outputs = layers.Add(dtype="float32")([smooth_colors(picture) if color_residual else picture, outputs])
+    if color_residual:
+        outputs = layers.Activation("sigmoid", dtype="float32")(outputs)
 
     model = Network(inputs, outputs, name="mirnet_v2")
     model.card = {"stride": 4, "halo": 64}  # it looks at the whole picture: tiles come out a little different

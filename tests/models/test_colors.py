@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from lle.models import deeper_unet, unet_residual_attention
+from lle.models import deeper_unet, mirnet_v2, unet_residual_attention
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,7 @@ from lle.models import deeper_unet, unet_residual_attention
     [
         unet_residual_attention((None, None, 3), filters=8, depth=3, color_residual=True),
         deeper_unet(4, 2, gamma=1, color_residual=True),
+        mirnet_v2(8, 1, groups=(1,), color_residual=True),
     ],
     ids=lambda model: model.name,
 )

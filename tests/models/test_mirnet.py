@@ -100,6 +100,18 @@ def test_version_2(tmp_path):
     assert run(model, np.zeros((9, 14, 3), "float32")).shape == (9, 14, 3)
 
 
+def test_version_2_with_gamma_and_colours(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = mirnet_v2(8, 1, groups=(1,), gamma=2.2, color_residual=True)
+    check_model(model, mirnet_v2(8, 1, groups=(1,)).count_params(), tmp_path / "model.keras", (16, 24, 3), idle=lambda path: "bias" in path)
+    # The picture itself is added where there are no colours to add: untrained, the last convolution silenced.
+    model = mirnet_v2(8, 1, groups=(1,), gamma=2.2)
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+    image = np.full((1, 8, 8, 3), 51 / 255, "float32")
+    np.testing.assert_allclose(model(image), 122 / 255, atol=1e-6)  # floor(255 * 0.2 ** (1 / 2.2))
+
+
 def test_version_2_has_the_published_size():
     assert mirnet_v2().count_params() == pytest.approx(5.9e6, rel=0.02)  # table 4 of the paper
 
@@ -135,3 +147,5 @@ def test_refuses():
         mirnet(softmax_over="places")
     with pytest.raises(ValueError, match="do not all divide"):
         mirnet_v2(6, groups=(4,))
+    with pytest.raises(ValueError, match="gamma must be above 0"):
+        mirnet_v2(gamma=0)
