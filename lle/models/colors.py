@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lle.models.blocks import Enlarge
+from lle.models.blocks import Enlarge, MatchSize
 
 SQUARE = 4  # pixels, over which `smooth_colors` averages
 
@@ -40,14 +40,19 @@ class GammaCorrection(layers.Layer):
 def smooth_colors(picture):
     """What sets each colour apart from grey, as a difference of logits, over squares of 4x4 pixels: little noise.
 
+    Rows and columns at the end that fill no square get the colours of those before them.
+
     Args:
-        picture: `(batch, height, width, 3)` in [0, 1], height and width multiples of 4.
+        picture: `(batch, height, width, 3)` in [0, 1], at least 4 pixels high and wide.
 
     Returns:
         A tensor of the same shape, float32, whose mean over the channels is 0.
     """
-    squares = layers.AveragePooling2D(SQUARE, dtype="float32")(picture)
-    return Enlarge(dtype="float32")(Enlarge(dtype="float32")(Chroma(dtype="float32")(squares)))
+    halves = layers.AveragePooling2D(2, dtype="float32")(picture)
+    colors = Chroma(dtype="float32")(layers.AveragePooling2D(2, dtype="float32")(halves))
+    for larger in (halves, picture):
+        colors = MatchSize(dtype="float32")([Enlarge(dtype="float32")(colors), larger])
+    return colors
 
 
 @keras.saving.register_keras_serializable(package="lle")

@@ -31,8 +31,8 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9, att
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], at least `2 ** depth` pixels high and
-        wide, to float32 pictures of the same shape, which may leave [0, 1] unless `color_residual` is set. With it,
-        height and width must be multiples of 4.
+        wide (4 with `color_residual`), to float32 pictures of the same shape, which may leave [0, 1] unless
+        `color_residual` is set.
 
     Raises:
         ValueError: If `depth` is negative or `gamma` not positive.

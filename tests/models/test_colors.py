@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lle.models import deeper_unet, mirnet_v2, unet_residual_attention
+from lle.models.colors import smooth_colors
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,14 @@ def test_the_colours_of_the_picture_have_a_way_to_the_output(model):
     np.testing.assert_allclose(output[0], np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3)), 1e-5)
     grey = model.predict(np.full((1, 16, 16, 3), 0.7, "float32"), verbose=0)
     np.testing.assert_allclose(grey, 0.5, atol=1e-6)
+
+
+def test_sizes_that_four_does_not_divide():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, smooth_colors(inputs))
+    picture = np.random.default_rng(0).random((1, 18, 23, 3), dtype="float32")
+    colors = model.predict(picture, verbose=0)
+    assert colors.shape == picture.shape
+    whole = model.predict(picture[:, :16, :20], verbose=0)
+    np.testing.assert_allclose(colors[:, :16, :20], whole, atol=1e-6)
+    np.testing.assert_allclose(colors[:, 16:, :20], np.repeat(whole[:, -1:], 2, axis=1), atol=1e-6)

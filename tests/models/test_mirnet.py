@@ -103,7 +103,8 @@ def test_version_2(tmp_path):
 def test_version_2_with_gamma_and_colours(tmp_path):
     keras.utils.set_random_seed(0)
     model = mirnet_v2(8, 1, groups=(1,), gamma=2.2, color_residual=True)
-    check_model(model, mirnet_v2(8, 1, groups=(1,)).count_params(), tmp_path / "model.keras", (16, 24, 3), idle=lambda path: "bias" in path)
+    count = mirnet_v2(8, 1, groups=(1,)).count_params()
+    check_model(model, count, tmp_path / "model.keras", (16, 24, 3), idle=lambda path: "bias" in path)
     # The picture itself is added where there are no colours to add: untrained, the last convolution silenced.
     model = mirnet_v2(8, 1, groups=(1,), gamma=2.2)
     last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
