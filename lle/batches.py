@@ -102,12 +102,13 @@ class Batches(keras.utils.PyDataset):
     def _as_float(self, image, i, integers=(np.uint8,)):
         if image.dtype in integers:
             return to_float(image)
-        if image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf:  # what is no number ends the training, with names
+        if (
+            image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf or -np.inf < np.min(image) < -0.001
+        ):  # what is no number ends the training, with names
             name = i if self.names is None else self.names[i]
             known = " or ".join(np.dtype(kind).name for kind in integers)
-            raise ValueError(
-                f"picture {name} must be {known} or float in [0, 1], got {image.dtype} up to {image.max()}"
-            )
+            found = f"{image.dtype} from {image.min()} to {image.max()}"
+            raise ValueError(f"picture {name} must be {known} or float in [0, 1], got {found}")
         return image.astype("float32")
 
     def _window(self, images, i):

@@ -20,6 +20,7 @@ DEFAULT = "dawn"  # the network for everybody's photographs
 RAW_DEFAULT = "sid_unet"  # that for camera raw
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
+TAKES_RAW = "this network takes camera raw, no pictures: see lle.files.enhance_raw"
 TILE = 768  # pixels, where a card names none
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
@@ -109,7 +110,7 @@ def run(model, image, tile=None, brightness=None):
     image = np.asarray(image)
     channels, scale = _channels_and_scale(model)
     if channels == 4 and image.shape[-1:] == (3,):
-        raise ValueError("this network takes camera raw, no pictures")
+        raise ValueError(TAKES_RAW)
     if image.ndim != 3 or image.shape[-1] != channels or image.dtype.kind != "f":
         raise ValueError(f"expected a float image (height, width, {channels}), got {image.dtype} {image.shape}")
     _check(image)
@@ -270,7 +271,7 @@ def _enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
             shares = (top / size[0], bottom / size[0]), (left / size[1], right / size[1])
             try:
                 part = _as_numpy(enhance_tile(batch, *shares))
-            except ValueError as error:  # of Keras, several lines long
+            except Exception as error:  # of Keras or its backend, several lines long
                 raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
             expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
             if part.shape != expected or not np.isfinite(part).all():
@@ -337,7 +338,7 @@ def _enhance_array(array, model, brightness=None):
         )
     _check(array)
     if _channels_and_scale(model)[0] != 3:
-        raise ValueError("this network takes camera raw, no pictures: see lle.files.enhance_raw")
+        raise ValueError(TAKES_RAW)
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha

@@ -79,7 +79,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
         raise ValueError("a ratio amplifies camera raw, of which there is none here")
     remove_leftovers(jobs)
     report = Report([], [target for target in jobs if os.path.exists(target) and not overwrite], [])
-    todo = {target: source for target, source in jobs.items() if target not in set(report.skipped)}
+    skipped = set(report.skipped)
+    todo = {target: source for target, source in jobs.items() if target not in skipped}
     if isinstance(model, (str, Path)) and any(map(os.path.exists, todo.values())):
         model = load(model)
     networks = {}

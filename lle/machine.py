@@ -28,7 +28,12 @@ def hardware():
     """Name the processor, the cores and the GPU, if any, that this process runs on."""
     import keras
 
-    gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
+    if keras.backend.backend() == "torch":  # on which Keras 3.15 cannot list them
+        import torch
+
+        gpus = ["cuda"] * torch.cuda.device_count()
+    else:
+        gpus = [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
     # A process that `taskset` or a container binds to some of the cores has those alone; macOS and Windows don't say.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "cores": cores, "gpu": (_gpu_name() or gpus[0]) if gpus else None}

@@ -61,18 +61,18 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
         raise ValueError("there is no pair to evaluate")
     if any(pair.name == "mean" for pair in pairs):
         raise ValueError("no picture may be called 'mean', which is the name of the table's last row")
-    rows = {}
+    rows = []  # two folders may hold pictures of the same name
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high, max_megapixels)
         low = read_image(pair.low, max_megapixels)
         if min(reference.shape[:2]) < SSIM_WINDOW:
             raise ValueError(f"{pair.high}: SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels")
-        rows[pair.name] = _measure(reference, run(model, low.astype("float32") / 255), protocol)
+        rows.append(_measure(reference, run(model, to_float(low)), protocol))
         if protocol == "report_1":
-            rows[pair.name].update(_measure_resized(model, low, reference))
+            rows[-1].update(_measure_resized(model, low, reference))
         if protocol == "report_3":
-            rows[pair.name]["psnr_as_printed"] = psnr_resized(model, low, reference)
-    table = pd.DataFrame.from_dict(rows, orient="index")
+            rows[-1]["psnr_as_printed"] = psnr_resized(model, low, reference)
+    table = pd.DataFrame(rows, index=[pair.name for pair in pairs])
     table.loc["mean"] = table.mean()
     if protocol == "report_1":
         table.loc["mean", "psnr_as_printed"] = -10 * np.log10(table.loc["mean", "mse_as_printed"])
@@ -101,12 +101,12 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     counts = len(frames), len(references), len(ratios), len(names)
     if 0 in counts or len(set(counts)) > 1:
         raise ValueError(f"frames, references, ratios and names must be equally many and at least one, got {counts}")
-    rows = {}
-    for name, frame, reference, ratio in zip(names, frames, references, ratios, strict=True):
+    rows = []
+    for frame, reference, ratio in zip(frames, references, ratios, strict=True):
         output = run(model, amplify(frame, ratio)) if hasattr(model, "predict_on_batch") else model(frame, ratio)
         reference = to_float(reference)
-        rows[str(name)] = {"psnr": psnr(reference, output), "ssim": ssim(reference, output)}
-    table = pd.DataFrame.from_dict(rows, orient="index")
+        rows.append({"psnr": psnr(reference, output), "ssim": ssim(reference, output)})
+    table = pd.DataFrame(rows, index=list(map(str, names)))
     table.loc["mean"] = table.mean()
     return table
 

@@ -70,6 +70,8 @@ class Mixture(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         """Batch number `index` of this epoch: what `Dawn` takes of parts of pictures, and the well-lit parts."""
+        if not 0 <= index < self.steps:
+            raise IndexError(f"there are {self.steps} batches, from 0, and no batch {index}")
         items = [self._draw(np.random.default_rng((self.seed, self.epoch, index, i))) for i in range(self.batch_size)]
         *inputs, high = (np.stack(part) for part in zip(*items, strict=True))
         return tuple(inputs), high
@@ -109,13 +111,20 @@ class WholePictures(keras.utils.PyDataset):
         high: List of their references.
         stride: Height and width are cut to a multiple of this.
         most: Pixels that neither shall exceed.
+
+    Raises:
+        ValueError: If the two differ in number, or a side is shorter than the stride.
     """
 
     def __init__(self, low, high, stride=16, most=math.inf):
         super().__init__()
+        if len(low) != len(high) or not len(low):
+            raise ValueError(f"{len(low)} pictures and {len(high)} references are no pairs")
         self.low, self.high = low, high
         smallest = np.min([image.shape[:2] for image in low], axis=0)  # Keras wants one shape
         self.size = (np.minimum(smallest, most) // stride * stride).astype(int)
+        if not self.size.all():
+            raise ValueError(f"pictures of {smallest[0]}x{smallest[1]} are smaller than the stride, {stride}")
 
     def __len__(self):
         return len(self.low)

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from numbers import Real
 from pathlib import Path
@@ -25,6 +25,33 @@ TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
 ORIENTATION = 0x0112
 BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # how a TIFF file stores its samples
 OPENING = threading.Lock()
+
+
+class _Quiet:
+    """Keeps warnings from being shown while any thread is in it: of half of the limit, of broken metadata.
+
+    `warnings.catch_warnings` alone would put its filter back for good where threads leave in another order than they
+    came.
+    """
+
+    def __init__(self):
+        self.lock, self.inside, self.caught = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if not self.inside:
+                self.caught = warnings.catch_warnings(action="ignore")
+                self.caught.__enter__()
+            self.inside += 1
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.caught.__exit__(*error)
+
+
+QUIET = _Quiet()
 
 
 def open_picture(path, max_megapixels=None):
@@ -48,13 +75,14 @@ def open_picture(path, max_megapixels=None):
     check_file(path)
     register_decoder(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of half of the limit, of broken metadata
+        with QUIET, ExitStack() as on_error:
             picture = open_within(path, max_megapixels)
+            on_error.callback(picture.close)
             check_samples(picture)
             # The decoder's name for it, such as "RGB;16B"; CMYK and LAB are left to Pillow, which knows what they mean.
             picture.is_deep = ";16" in str(picture.tile) and picture.mode not in ("CMYK", "LAB")
             picture.load()
+            on_error.pop_all()
             return picture
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise

@@ -71,13 +71,15 @@ def save(path, model, settings, tables, log=None, as_printed=None):
 
     Raises:
         OSError: If the file cannot be written, or the log not be read.
+        ValueError: If two pictures of a table have the same name, of which the file would hold one.
     """
     import keras
 
     path = Path(path)
+    kind, arguments = _kind_and_arguments(model)
     result = {
         "name": path.stem,
-        "model": {"class": _kind(model), "parameters": model.count_params(), "arguments": _arguments(model)},
+        "model": {"class": kind, "parameters": model.count_params(), "arguments": arguments},
         "settings": settings,
         "metrics": {name: _table(table) for name, table in tables.items()},
         "dtype_policy": settings.get("precision", keras.config.dtype_policy().name),  # it was trained under
@@ -124,13 +126,13 @@ def publish(model, result, folder, chosen_by):
     with replacing(path, ".keras") as temporary:
         plain.save(temporary)
     card = {
+        **model.card,  # that of a published network, trained further, names it: what follows comes instead
         "name": result["name"],
         "file": path.name,
         "sha256": sha256_of(path),
         "model": result["model"]["class"],
         "parameters": result["model"]["parameters"],
         **({"arguments": result["model"]["arguments"]} if result["model"]["arguments"] else {}),
-        **model.card,
         "trained_on": result["settings"],
         "chosen_by": chosen_by,
         "results": {name: rows["mean"] for name, rows in result["metrics"].items()},
@@ -161,7 +163,7 @@ def table(folder="results"):
         raise ValueError(f"{folder}: no result file (*.json) there")
     rows = _join_seeds(row for path in paths for row in _rows(path))
     columns = "result, parameters, trained on, epochs, test set, PSNR dB, SSIM, GT-mean PSNR, as printed".split(", ")
-    frame = pd.DataFrame(rows, columns=columns).dropna(axis=1, how="all").fillna("")
+    frame = pd.DataFrame(rows, columns=columns, dtype=object).dropna(axis=1, how="all").fillna("")
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -196,15 +198,11 @@ def reports_table(folder="results"):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _kind(model):
-    is_functional = "layers" in model.get_config()
-    return model.name if is_functional else type(model).__name__
-
-
-def _arguments(model):
+def _kind_and_arguments(model):
     config = model.get_config()
-    is_functional = "layers" in config
-    return {} if is_functional else {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
+    if "layers" in config:  # a functional one
+        return model.name, {}
+    return type(model).__name__, {k: v for k, v in config.items() if k not in ("name", "dtype", "trainable")}
 
 
 def _printed(path):
@@ -213,6 +211,8 @@ def _printed(path):
 
 
 def _table(table):
+    if not table.index.is_unique:
+        raise ValueError(f"two pictures are called {table.index[table.index.duplicated()][0]}: name the rows apart")
     return {str(name): {key: round(float(value), 5) for key, value in row.items()} for name, row in table.iterrows()}
 
 

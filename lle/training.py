@@ -95,7 +95,8 @@ def refresh_statistics(model, batches):
 
     Args:
         model: A functional `keras.Model`, whose layers of batch normalisation are changed.
-        batches: The `lle.batches.Batches` that it was trained on, of which those of the first epoch are taken.
+        batches: The `lle.batches.Batches` that it was trained on, of which those of the first epoch are taken; their
+            `epoch` is 0 afterwards.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]
@@ -203,12 +204,15 @@ class _Resume(keras.callbacks.BackupAndRestore):
     def _show_again(self, finished):
         log = read_log(self.log)
         rate = self.model.optimizer.learning_rate
+        is_set = hasattr(rate, "assign")  # not with a schedule in the optimizer, which the callbacks cannot change
         restored = ops.convert_to_numpy(rate)
-        rate.assign(log.get("learning_rate", [restored])[0])
+        if is_set:
+            rate.assign(log.get("learning_rate", [restored])[0])
         for epoch in range(finished):
             for callback in self.schedule:
                 callback.on_epoch_end(epoch, {name: values[epoch] for name, values in log.items()})
-        rate.assign(restored)
+        if is_set:
+            rate.assign(restored)
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
@@ -266,6 +270,11 @@ def _mend_log(log, state):
     if len(lines) > 2 and not state.exists():
         raise ValueError(f"{state}: missing, but {log} has finished epochs: restore it or remove {log.parent}")
     finished = _read_state(state)["epoch"] if state.exists() else 0
+    if finished and len(lines) <= finished:
+        raise ValueError(
+            f"{log}: missing, or without some of the {finished} epochs that {state} has: restore it or "
+            f"remove {log.parent}"
+        )
     mended = lines
     if len(lines) == finished + 2 or (len(lines) == 1 and not finished):  # the heading alone may be cut off, too
         mended = lines[: finished + 1] if finished else []

@@ -98,7 +98,9 @@ def test_a_batch_that_there_is_not():
             batches[index]
 
 
-@pytest.mark.parametrize("dtype, value", [("uint16", 7), ("int64", 7), ("float32", 255), ("float64", 1.1)])
+@pytest.mark.parametrize(
+    "dtype, value", [("uint16", 7), ("int64", 7), ("float32", 255), ("float64", 1.1), ("float32", -0.5)]
+)
 def test_pictures_of_another_kind(dtype, value):
     with pytest.raises(ValueError, match="picture b.png must be uint8 or float in .0, 1., got"):
         Batches(np.full((1, 4, 4, 3), value, dtype), names=["b.png"])[0]

@@ -1,4 +1,6 @@
+import os
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -192,6 +194,26 @@ def lol_folder(tmp_path):
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.png")
     return tmp_path / "LOL"
+
+
+def test_threads_that_read_pictures_leave_the_warnings_and_no_file_open(write, tmp_path):
+    paths = [write(f"{i}.png", 16, 16, i) for i in range(40)]
+    filters = list(warnings.filters)
+    for _ in range(5):
+        data.load_images(paths)
+    assert warnings.filters == filters
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(paths[0].read_bytes()[:60])
+    opened, errors = len(os.listdir("/proc/self/fd")), []
+    for _ in range(5):
+        with pytest.raises(ValueError, match="does not decode") as caught:
+            data.read_image(broken)
+        errors.append(caught.value)  # whose traceback holds on to what was open
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_scenes_of_one_picture(write):
+    assert list(data.scenes([write("1.png", 16, 16)])) == [0]
 
 
 def test_lol_splits_by_scene(lol_folder):

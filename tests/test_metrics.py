@@ -131,6 +131,14 @@ def test_evaluate_of_the_references_themselves(pairs):
     assert table.loc["mean", "ssim"] == pytest.approx(1) and table.loc["mean", "ciede2000"] == 0
 
 
+def test_pictures_of_the_same_name_all_count(pairs):
+    reversed_pairs = [Pair(pair.high, pair.low) for pair in pairs]  # called the same
+    table = metrics.evaluate(lambda batch: batch / 2, [*pairs, *reversed_pairs])
+    assert list(table.index) == ["1", "2", "1", "2", "mean"]
+    parts = [metrics.evaluate(lambda batch: batch / 2, part).loc["mean", "psnr"] for part in (pairs, reversed_pairs)]
+    assert table.loc["mean", "psnr"] == pytest.approx(np.mean(parts)) and parts[0] != parts[1]
+
+
 def test_evaluate_refuses(pairs):
     with pytest.raises(ValueError, match="protocol must be one of"):
         metrics.evaluate(lambda batch: batch, pairs, "best")

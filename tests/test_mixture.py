@@ -126,12 +126,23 @@ def test_shares_that_do_not_fit(shares):
         Mixture(sources, shares, 1)
 
 
+def test_a_batch_that_there_is_not():
+    mixture = Mixture({"a": unchanged([picture(100)])}, {"a": 1}, 2, crop=16)
+    assert len(list(mixture)) == 2
+    with pytest.raises(IndexError, match="there are 2 batches"):
+        mixture[2]
+
+
 def test_whole_pictures_are_cut_to_one_size():
     batches = WholePictures([picture(10), picture(20, 34, 56)], [picture(100), picture(120, 34, 56)])
     assert len(batches) == 2
     assert [low.shape for low, _ in (batches[0], batches[1])] == 2 * [(1, 32, 48, 3)]
     np.testing.assert_array_equal(batches[0][1][0], picture(100)[4:36] / np.float32(255))
     np.testing.assert_array_equal(batches[1][0][0], picture(20, 34, 56)[1:33, 4:52] / np.float32(255))
+    with pytest.raises(ValueError, match="smaller than the stride, 64"):
+        WholePictures([picture(10)], [picture(100)], stride=64)
+    with pytest.raises(ValueError, match="1 pictures and 2 references are no pairs"):
+        WholePictures([picture(10)], 2 * [picture(100)])
 
 
 def test_whole_pictures_are_no_larger_than_asked():

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+import lle
 from lle import machine, results
 from lle.batches import Batches
 from lle.data import Pair
 from lle.metrics import PSNR, evaluate
+from lle.models import deeper_unet
 from lle.models.blocks import BatchNormalization
 from lle.plots import read_log
 from lle.training import refresh_statistics, resumable
@@ -144,6 +146,31 @@ def test_restoring_the_best_weights_is_refused(tmp_path):
         resumable(tmp_path, SETTINGS, schedule=[keras.callbacks.EarlyStopping(restore_best_weights=True)])
 
 
+def test_a_lost_log_is_missed(tmp_path):
+    fit(tmp_path, 2)
+    log = tmp_path / "log.csv"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(ValueError, match="without some of the 2 epochs"):
+        fit(tmp_path, 3)
+    log.unlink()
+    with pytest.raises(ValueError, match="log.csv: missing"):
+        fit(tmp_path, 3)
+
+
+def test_callbacks_resume_beside_a_schedule_in_the_optimizer(tmp_path):
+    def fit_with_schedule(epochs):
+        model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+        model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 9)), "mse")
+        patience = keras.callbacks.EarlyStopping("loss", patience=9)
+        callbacks = resumable(tmp_path, SETTINGS, "loss", schedule=[patience])
+        model.fit(IMAGES, IMAGES, epochs=epochs, verbose=0, callbacks=callbacks)
+        return patience.best
+
+    fit_with_schedule(2)
+    assert fit_with_schedule(3) == pytest.approx(min(read_log(tmp_path / "log.csv")["loss"]))
+    assert list(read_log(tmp_path / "log.csv")["epoch"]) == [0, 1, 2]
+
+
 def test_a_finished_run_trains_no_more(tmp_path):
     weights = fit(tmp_path, 2).get_weights()
     for one, other in zip(weights, fit(tmp_path, 2).get_weights(), strict=True):
@@ -183,6 +210,25 @@ def test_result_file_and_table(tmp_path, write):
     lines = results.table(tmp_path / "results").splitlines()
     assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
     assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")
+
+
+def test_a_table_with_two_pictures_of_one_name_is_not_written(tmp_path, write):
+    model = fit(tmp_path / "run", 1)
+    pairs = 2 * [Pair(write("low/1.png", 16, 16, 1), write("high/1.png", 16, 16, 9))]
+    with pytest.raises(ValueError, match="two pictures are called 1"):
+        results.save(tmp_path / "net.json", model, SETTINGS, {"eval15": evaluate(model, pairs)})
+
+
+def test_what_became_of_a_published_network_gets_a_card_of_its_own(tmp_path):
+    model = deeper_unet(2, 1)
+    saved = results.save(tmp_path / "a.json", model, SETTINGS, {})
+    first = results.publish(model, saved, tmp_path, "none")
+    again = lle.load(tmp_path / "a.keras")
+    again.card = first  # as that of a network that comes with the project
+    again.set_weights([weight + 1 for weight in again.get_weights()])
+    second = results.publish(again, {**saved, "name": "b"}, tmp_path, "none")
+    assert (second["name"], second["file"]) == ("b", "b.keras") and second["sha256"] != first["sha256"]
+    assert second["stride"] == first["stride"]
 
 
 def test_a_run_lists_the_machines_that_trained_it(tmp_path, monkeypatch):

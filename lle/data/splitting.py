@@ -27,7 +27,7 @@ def scenes(paths):
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         small = np.stack(list(pool.map(_thumbnail, paths)))
-    return connected_components(np.corrcoef(small) > SAME_SCENE, directed=False)[1]
+    return connected_components(np.atleast_2d(np.corrcoef(small)) > SAME_SCENE, directed=False)[1]
 
 
 def split_by_scene(pairs, validation=0.1, seed=0):

@@ -19,9 +19,14 @@ class GammaCorrection(layers.Layer):
     Args:
         gamma: 2.2 in the report; above 1 it brightens.
         **kwargs: Passed to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `gamma` is not positive.
     """
 
     def __init__(self, gamma=2.2, **kwargs):
+        if not gamma > 0:
+            raise ValueError(f"gamma must be above 0, got {gamma}")
         super().__init__(autocast=False, **kwargs)
         self.gamma = gamma
         self.table = np.floor((np.arange(256) / 255) ** (1 / gamma) * 255).astype("float32") / 255

@@ -37,8 +37,8 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9, att
     Raises:
         ValueError: If `depth` is negative or `gamma` not positive.
     """
-    if depth < 0 or not gamma > 0:
-        raise ValueError(f"depth must be at least 0 and gamma above 0, got {depth} and {gamma}")
+    if depth < 0:
+        raise ValueError(f"depth must be at least 0, got {depth}")
     inputs = keras.Input((None, None, 3))
     picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
     features, skips = picture, []

@@ -37,8 +37,6 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
     widths = [int(channels * widening**level) for level in range(3)]
     if any(width % count for width in widths for count in groups):
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
-    if not gamma > 0:
-        raise ValueError(f"gamma must be above 0, got {gamma}")
     inputs = keras.Input((None, None, 3))
     picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
     features = layers.Conv2D(channels, 3, padding="same")(picture)

@@ -53,7 +53,7 @@ def unet_residual_attention(
         in [0, 1].
 
     Raises:
-        ValueError: If the size does not fit the depth, or `attention` is not known.
+        ValueError: If the size does not fit the depth, `attention` is not known, or `gamma` is not positive.
     """
     stride = max(2 ** (depth - 1), SQUARE if color_residual else 1)
     if any(side and side % stride for side in input_shape[:2]):
