@@ -101,7 +101,7 @@ def _in_new_process(function, *arguments):
 
 def _machine():
     from lle.data import samples
-    from lle.results import hardware, versions
+    from lle.machine import hardware, versions
 
     samples()  # written now, so that no row pays for it
     return {"hardware": hardware(), "versions": versions()}
@@ -169,12 +169,9 @@ def _singles(settings):
 
 
 def _network(name):
-    from lle.enhance import WEIGHTS, load
-    from lle.models import Dawn, ZeroDCE
+    from lle.enhance import load
 
-    if (WEIGHTS / f"{name}.json").is_file():
-        return f"enhance.run, {name}", load(name)
-    return f"enhance.run, untrained {name}", {"dawn": Dawn, "zero_dce": ZeroDCE}[name]()
+    return f"enhance.run, {name}", load(name)
 
 
 def _onnx_network():

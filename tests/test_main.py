@@ -10,6 +10,7 @@ from PIL import Image
 
 from lle import files
 from lle.__main__ import _small, main
+from lle.metrics import PROTOCOLS
 from lle.models.zero_dce import ZeroDCE
 
 
@@ -29,6 +30,12 @@ def pairs(tmp_path, monkeypatch):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 80, (20, 30, 3), "uint8")).save(name)
     return tmp_path
+
+
+def test_the_protocols_are_those_of_the_package(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert f"{{{','.join(PROTOCOLS)}}}" in "".join(capsys.readouterr().out.split())
 
 
 def test_enhance(pairs, network, capsys):
