@@ -227,7 +227,7 @@ def develop_frame(frame, white_balance, camera=SONY_A7S2):
 
     Args:
         frame: `(height, width, 4)`, float in [0, 1], amplified: R, G, B, G of a mosaic that begins with R.
-        white_balance: Gains of red and blue.
+        white_balance: Gains of red and blue, positive, that make the sensor's white neutral.
         camera: A `Camera`.
 
     Returns:

@@ -194,7 +194,12 @@ def psnr_uint8(reference, output):
 
     Returns:
         A float, called dB in those reports.
+
+    Raises:
+        ValueError: If the reference is not uint8: nothing would wrap around then.
     """
+    if reference.dtype != np.uint8:
+        raise ValueError(f"the reference must be uint8, got {reference.dtype}")
     if output.dtype != np.uint8:
         output = (np.clip(output, 0, 1) * 255).astype("uint8")
     with np.errstate(divide="ignore"):

@@ -143,6 +143,10 @@ def paired(low, high):
     Args:
         low: List of dark pictures, `(height, width, 3)`.
         high: List of their references.
+
+    Returns:
+        A source for `Mixture`: a function of a NumPy generator, the least side in pixels and whether the brightness is
+        told, to a dark and a well-lit part of one size. It raises ValueError if a picture is smaller than that.
     """
 
     def draw(random, least, is_told):
@@ -161,6 +165,9 @@ def exposures(sequences):
     Args:
         sequences: List of lists of frames, `(height, width, 3)`, uint8. Those without a well-lit frame and a darker one
             are left out.
+
+    Returns:
+        A source, see `paired`.
 
     Raises:
         ValueError: If none is left.
@@ -194,6 +201,9 @@ def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
         exposure: Range of the share of the light, drawn log-uniformly: from starlight to barely dark.
         shot: Range of the shot noise, likewise.
+
+    Returns:
+        A source, see `paired`.
     """
 
     def draw(random, least, is_told):
@@ -215,6 +225,9 @@ def unchanged(photographs):
 
     Args:
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
+
+    Returns:
+        A source, see `paired`.
     """
 
     def draw(random, least, is_told):

@@ -63,7 +63,8 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
             `lle.metrics.evaluate` returned.
         log: The CSV log of the run, or a list of those of its phases, which gives its epochs, its wall time and the
-            validation PSNR in dB of each epoch. The machines that it was trained on are read from beside it.
+            validation PSNR in dB of each epoch; it must have the column `seconds`, as those of
+            `lle.training.resumable` have. The machines that it was trained on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
 
     Returns:

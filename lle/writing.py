@@ -42,7 +42,11 @@ def write_picture(path, form, result, metadata):
         path: The file.
         form: Pillow's name of the format, such as `"JPEG"`.
         result: A `PIL.Image.Image`, or uint16 as `read_deep` returns it.
-        metadata: A dictionary that may hold `icc_profile`, `exif`, `dpi` and `xmp`, as Pillow takes them.
+        metadata: A dictionary that may hold `icc_profile`, `exif`, `dpi` and `xmp`, as Pillow takes them; `xmp` is not
+            written with 16 bits.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
     if isinstance(result, np.ndarray) and form == "PNG":
         path.write_bytes(_deep_png(result, metadata))

@@ -75,6 +75,7 @@ def load_images(paths, size=None):
 
     Raises:
         ValueError: If there is no file, one does not decode, the sizes differ, or `size` is not two positive integers.
+        OSError: If one is missing or cannot be read.
     """
     check_size(size)
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)

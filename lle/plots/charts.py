@@ -142,7 +142,7 @@ def curves(runs, keys=("loss",), log_scale=("learning_rate",)):
 
     Raises:
         TypeError: If a run is neither a History nor a path.
-        ValueError: If a run did not log one of the keys; the message lists what it has.
+        ValueError: If there is no run, or one did not log one of the keys; the message lists what it has.
 
     Example:
 
@@ -177,7 +177,7 @@ def per_image(tables, measure="psnr"):
         A `Figure`.
 
     Raises:
-        ValueError: If a table lacks the column, or has other images than the first.
+        ValueError: If there is no table, or one lacks the column, or has other images than the first.
     """
     tables = tables if isinstance(tables, dict) else {"": tables}
     if not tables:
