@@ -1,5 +1,5 @@
 # make reproduce                 run every notebook in quick mode on the embedded samples
-# make reproduce PRESET=report   the reports' own settings, on data/LOLdataset
+# make reproduce PRESET=report   the notebooks' full settings, on data/LOLdataset
 # make reproduce NOTEBOOK=05     one notebook
 # make reproduce DETERMINISTIC=1 the same figures bit for bit on the same machine
 # make test                      the test suite

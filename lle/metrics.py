@@ -227,7 +227,8 @@ def psnr_resized(model, low, reference):
         try:
             output = ops.convert_to_numpy(model.predict_on_batch(batch))[0]
         except Exception as error:  # what a backend raises where feature maps do not fit
-            reason = first_line(error)
+            stride = getattr(model, "card", {}).get("stride", 1)
+            reason = f"only multiples of {stride}" if REPORT_3_SIZE[0] % stride else first_line(error)
             raise ValueError(f"this network does not take 150x150, which report 3 needs ({reason})") from error
     else:
         output = np.asarray(model(batch))[0]

@@ -122,7 +122,7 @@ def test_report_3_truncates_and_wraps(pairs):
 
 
 def test_report_3_needs_a_network_that_takes_its_size(pairs):
-    with pytest.raises(ValueError, match="does not take 150x150, which report 3 needs"):
+    with pytest.raises(ValueError, match="does not take 150x150, which report 3 needs .only multiples of 4"):
         metrics.evaluate(unet_residual_attention((None, None, 3), filters=2, depth=3), pairs, "report_3")
 
 
