@@ -218,7 +218,9 @@ def _write_figure(figure, out):
     from lle.paths import naming, replacing
 
     memory = BytesIO()  # Pillow's own writing takes no notice of a disk that becomes full
-    figure.savefig(memory, format=Path(out).suffix[1:].lower())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of names in scripts for which Matplotlib has no font
+        figure.savefig(memory, format=Path(out).suffix[1:].lower())
     with replacing(out) as temporary, naming(out):
         temporary.write_bytes(memory.getbuffer())
 

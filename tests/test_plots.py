@@ -232,6 +232,23 @@ def table(*values, mean):
     return pd.DataFrame({"psnr": [*values, mean]}, index=["2", "10", "11", "mean"])
 
 
+def test_many_names_leave_the_curves_their_room():
+    history = keras.callbacks.History()
+    history.epoch, history.history = [0, 1], {"loss": [2.0, 1.0]}
+    heights = []
+    for count in (2, 8):
+        figure = plots.curves({f"a name that takes half of the figure's width, {i}": history for i in range(count)})
+        figure.canvas.draw()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] == pytest.approx(heights[0], rel=0.05)
+
+
+def test_pictures_of_one_name_have_a_dot_each():
+    table = pd.DataFrame({"psnr": [20.0, 22.0, 21.0]}, index=["1", "1", "mean"])
+    figure = plots.per_image(table)
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines][-1] == [20.0, 22.0]
+
+
 def test_per_image_shows_each_image_and_the_mean_of_the_table():
     tables = {"input": table(7.0, 8.0, 9.0, mean=7.9), "ours": table(14.0, 15.0, 19.0, mean=16.0)}
     figure = plots.per_image(tables)

@@ -194,7 +194,8 @@ def per_image(tables, measure="psnr"):
         mean = table.loc["mean", measure]
         label = f"{name}, mean {value_text(measure, mean)}".removeprefix(", ")
         axes.axhline(mean, color=color_of(index), linewidth=1.4)
-        values = table.loc[images, measure]
+        same_order = list(table.index) == list(first.index)  # in which two pictures may have one name
+        values = table[measure].drop("mean") if same_order else table.loc[images, measure]
         handles += axes.plot(range(len(images)), values, "o", color=color_of(index), markersize=6, label=label)
     tidy(axes)
     axes.grid(axis="x", color="0.95", linewidth=0.8)

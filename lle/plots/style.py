@@ -57,9 +57,13 @@ def as_it_is(text):
 
 
 def add_legend(figure, handles):
-    """A legend above the axes, in as many columns as find room: about 6 pixels a letter, 45 for mark and gap."""
+    """A legend above the axes, in as many columns as find room: about 6 pixels a letter, 45 for mark and gap.
+
+    The figure grows by what the lines after the first take.
+    """
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, int(100 * WIDTH / (6 * longest + 45)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set(**as_it_is(text.get_text()))
