@@ -18,7 +18,7 @@ class GammaCorrection(layers.Layer):
 
     Args:
         gamma: 2.2 in the report; above 1 it brightens.
-        **kwargs: Passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`. With `dtype="float32"` nothing is rounded further in mixed precision.
 
     Raises:
         ValueError: If `gamma` is not positive.

@@ -40,7 +40,7 @@ def deeper_unet(filters=64, depth=5, gamma=2.2, residual=True, momentum=0.9, att
     if depth < 0:
         raise ValueError(f"depth must be at least 0, got {depth}")
     inputs = keras.Input((None, None, 3))
-    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    picture = inputs if gamma == 1 else GammaCorrection(gamma, dtype="float32")(inputs)
     features, skips = picture, []
     for level in range(depth + 1):
         if level:

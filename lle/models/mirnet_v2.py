@@ -38,7 +38,7 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
     if any(width % count for width in widths for count in groups):
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
     inputs = keras.Input((None, None, 3))
-    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    picture = inputs if gamma == 1 else GammaCorrection(gamma, dtype="float32")(inputs)
     features = layers.Conv2D(channels, 3, padding="same")(picture)
     for count in groups:
         group = features

@@ -71,7 +71,7 @@ def unet_residual_attention(
         return residual_dense_block(features, dropout, weight_decay, momentum)
 
     inputs = keras.Input(input_shape)
-    picture = inputs if gamma == 1 else GammaCorrection(gamma)(inputs)
+    picture = inputs if gamma == 1 else GammaCorrection(gamma, dtype="float32")(inputs)
     features, skips = picture, []
     for level in range(depth):
         if level:

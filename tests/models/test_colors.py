@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lle.models import deeper_unet, mirnet_v2, unet_residual_attention
-from lle.models.colors import smooth_colors
+from lle.models.colors import GammaCorrection, smooth_colors
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,22 @@ def test_the_colours_of_the_picture_have_a_way_to_the_output(model):
     np.testing.assert_allclose(output[0], np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3)), 1e-5)
     grey = model.predict(np.full((1, 16, 16, 3), 0.7, "float32"), verbose=0)
     np.testing.assert_allclose(grey, 0.5, atol=1e-6)
+
+
+def test_mixed_precision_leaves_the_picture_as_it_is():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        networks = [
+            deeper_unet(2, 1),
+            mirnet_v2(8, 1, groups=(1,), gamma=2.2),
+            unet_residual_attention((None, None, 3), filters=2, depth=2, gamma=2.2),
+        ]
+    finally:
+        keras.config.set_dtype_policy(before)
+    for network in networks:
+        (layer,) = (layer for layer in network.layers if isinstance(layer, GammaCorrection))
+        assert layer.compute_dtype == layer.output.dtype == "float32"
 
 
 def test_sizes_that_four_does_not_divide():
