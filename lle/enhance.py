@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lle.paths import naming, one_line, sha256_of
+from lle.paths import naming, sha256_of
 from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
+from lle.tiles import CARD, channels_and_scale, enhanced_tiles
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
 DEFAULT = "dawn"  # the network for everybody's photographs
 RAW_DEFAULT = "sid_unet"  # that for camera raw
-CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
-RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # likewise, on packed camera raw
+RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # as `CARD`, of a network on packed camera raw
 TAKES_RAW = "this network takes camera raw, no pictures: see lle.files.enhance_raw"
-TILE = 768  # pixels, where a card names none
 GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
@@ -88,7 +87,8 @@ def run(model, image, tile=None, brightness=None):
 
     The image is continued by reflection up to a multiple of the network's stride. A large one is cut into equal tiles
     with as many pixels of context as the network sees, so that no seam shows; for a convolutional network whose halo
-    is that of its card the result equals that of the uncut image.
+    is that of its card the result equals that of the uncut image. A network that averages over all it is shown makes
+    neighbouring tiles a little brighter or darker; there the tiles overlap and go over into each other.
 
     Args:
         model: A Keras model; `model.card` holds its stride and halo (see `load`). Or any function from a float32
@@ -108,7 +108,7 @@ def run(model, image, tile=None, brightness=None):
             network's brightness cannot be set, or not to this.
     """
     image = np.asarray(image)
-    channels, scale = _channels_and_scale(model)
+    channels, scale = channels_and_scale(model)
     if channels == 4 and image.shape[-1:] == (3,):
         raise ValueError(TAKES_RAW)
     if image.ndim != 3 or image.shape[-1] != channels or image.dtype.kind != "f":
@@ -116,7 +116,7 @@ def run(model, image, tile=None, brightness=None):
     _check(image)
     height, width = image.shape[:2]
     output = np.empty((height * scale, width * scale, 3), "float32")
-    for rows, columns, part in _enhanced_tiles(model, image, tile=tile, brightness=brightness):
+    for rows, columns, part in enhanced_tiles(model, image, tile=tile, brightness=brightness):
         output[rows, columns] = part
     return output
 
@@ -244,88 +244,6 @@ def _check(image):
         raise ValueError(f"a float image must lie in [0, 1], this one goes from {image.min()} to {image.max()}")
 
 
-def _channels_and_scale(model):
-    card = getattr(model, "card", CARD)
-    return card.get("channels", 3), card.get("scale", 1)
-
-
-def _enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
-    """Yield the rows and columns of the output and its pixels, float32 in [0, 1], of one tile after the other.
-
-    Integers up to `peak` become float tile by tile: a large picture is never held as float as a whole.
-    """
-    height, width = image.shape[:2]
-    is_network = hasattr(model, "predict_on_batch")
-    card = getattr(model, "card", CARD) if is_network else {"stride": 1, "halo": 0}
-    stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
-    scale = _channels_and_scale(model)[1]
-    tile = tile or card.get("tile", TILE)
-    tile = _round_up(max(tile // scale, 1) if is_network else max(height, width), stride)
-    if height % stride or width % stride:
-        image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
-    enhance_tile = _for_tiles(model, image, peak, brightness)
-    size = image.shape
-    for top, bottom, rows in _cuts(height, tile, halo, stride):
-        for left, right, columns in _cuts(width, tile, halo, stride):
-            batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
-            shares = (top / size[0], bottom / size[0]), (left / size[1], right / size[1])
-            try:
-                part = _as_numpy(enhance_tile(batch, *shares))
-            except Exception as error:  # of Keras or its backend, several lines long
-                raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
-            expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
-            if part.shape != expected or not np.isfinite(part).all():
-                raise ValueError(f"{_called(model)} made {part.shape} of {batch.shape}, or values that are not numbers")
-            inner = _scaled(rows, scale, top), _scaled(columns, scale, left)
-            yield _scaled(rows, scale), _scaled(columns, scale), np.clip(part[0][inner], 0, 1).astype("float32")
-
-
-def _called(model):
-    return one_line(f"the model {getattr(model, 'loaded_from', '')}").rstrip()
-
-
-def _for_tiles(model, image, peak, brightness):
-    """What enhances a tile of this image, given where in it the tile begins and ends."""
-    if hasattr(model, "prepare"):  # a network that looks at the whole first
-        return model.prepare(image, peak, brightness)
-    if brightness is not None:
-        raise ValueError("the brightness of this network's results cannot be set")
-    return lambda tile, rows, columns: getattr(model, "predict_on_batch", model)(tile)
-
-
-def _cuts(size, tile, halo, stride):
-    """Begin and end of the tiles along an axis, padded to the stride, and the slice of it that each is for.
-
-    All have one length, so that the network is traced once, and begin at multiples of the stride.
-    """
-    padded = _round_up(size, stride)
-    if padded <= tile + 2 * halo:
-        return [(0, padded, slice(0, size))]
-    count = -(-(padded - 2 * halo) // tile)
-    step = _round_up(-(-(padded - 2 * halo) // count), stride)
-    cuts = []
-    for start in (min(index * step, padded - step - 2 * halo) for index in range(count)):
-        end = start + step + 2 * halo
-        cuts.append((start, end, slice(start + halo if start else 0, end - halo if end < padded else size)))
-    return cuts
-
-
-def _scaled(part, scale, start=0):
-    return slice((part.start - start) * scale, (part.stop - start) * scale)
-
-
-def _round_up(number, multiple):
-    return -(-number // multiple) * multiple
-
-
-def _as_numpy(tensor):
-    if isinstance(tensor, np.ndarray):
-        return tensor
-    from keras import ops
-
-    return ops.convert_to_numpy(tensor)
-
-
 def _enhance_array(array, model, brightness=None):
     if array.ndim == 2:
         return _enhance_array(array[..., None], model, brightness)[..., 0]
@@ -337,12 +255,12 @@ def _enhance_array(array, model, brightness=None):
             f"got {array.dtype} {array.shape}"
         )
     _check(array)
-    if _channels_and_scale(model)[0] != 3:
+    if channels_and_scale(model)[0] != 3:
         raise ValueError(TAKES_RAW)
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha
-    for rows, columns, part in _enhanced_tiles(model, color, peak, brightness=brightness):
+    for rows, columns, part in enhanced_tiles(model, color, peak, brightness=brightness):
         part = np.clip(part @ GREY, 0, 1) if is_grey else part
         output[rows, columns, : part.shape[-1]] = np.rint(part * peak) if peak > 1 else part
     return output

@@ -88,6 +88,8 @@ def charbonnier_ssim(y_true, y_pred, weight=0.2):
 
 
 def _check_window(images):
+    if len(images.shape) != 4:
+        raise ValueError(f"images must be (batch, height, width, channels), got {tuple(images.shape)}")
     height, width = images.shape[1:3]
     if any(side is not None and side < SSIM_WINDOW for side in (height, width)):
         raise ValueError(

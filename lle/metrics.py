@@ -34,7 +34,7 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
     - `gt_mean`: the columns of `standard`, and beside them PSNR and SSIM after the output was scaled to the reference's
       mean brightness (`match_mean`), which tells the network what the right brightness is.
     - `report_1`: the columns of `standard`, and beside them report 1's MSE and PSNR (`mse_as_printed`,
-      `psnr_as_printed`): both pictures resized to 128x128 before they enter, the output neither clipped nor rounded.
+      `psnr_as_printed`): both pictures resized to 128x128 before they enter, the output clipped but not rounded.
       Its PSNR in the row `mean` is that of the mean MSE, as if all pictures were one ("pooled"). The mean of the
       per-image PSNRs is never smaller (Jensen's inequality).
     - `report_3`: the columns of `standard`, and beside them report 3's PSNR (`psnr_as_printed`): both pictures resized

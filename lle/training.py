@@ -61,10 +61,12 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     Raises:
         ValueError: If the folder holds a run with other settings, or what it is to be resumed from is damaged or
             missing; or a callback is to restore the best weights, which an interruption would lose: load `best.keras`
-            instead. From `fit`, if the monitored value is not logged.
+            instead; or `mode` is neither of the two. From `fit`, if the monitored value is not logged.
     """
     if any(getattr(callback, "restore_best_weights", False) for callback in schedule):
         raise ValueError(f"leave restore_best_weights off: the best model is {Path(run_dir) / 'best.keras'}")
+    if mode not in ("min", "max"):
+        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     _check_settings(run_dir / "settings.json", settings)

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 import lle
 from lle.enhance import enhance, load, run
 from lle.files import enhance_files
+from lle.models import Network, ensemble
 from lle.models.dawn import Dawn
 from lle.models.zero_dce import ZeroDCE
 
@@ -371,6 +372,24 @@ def dawn():
     random = np.random.default_rng(1)
     model.set_weights([random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
     return model
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_tiles_go_over_into_each_other_where_a_network_averages_over_them(nested):
+    inputs = keras.Input((None, None, 3))
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    model = Network(inputs, keras.layers.Add()([inputs, mean]) / 2)
+    model.card = {"stride": 4, "halo": 4}
+    model = ensemble([model, model]) if nested else model
+    image = np.full((90, 720, 3), 0.1, "float32")
+    image[:, 360:] = 0.6
+    output = run(model, image, tile=160)
+    steps = np.abs(np.diff(output, axis=1)).max(axis=(0, 2))
+    assert output[:, [0, -1]].mean(axis=(0, 2)) == pytest.approx([0.1, 0.6], abs=1e-3)  # by their own tile
+    assert steps[359] > 0.2 and np.delete(steps, 359).max() < 0.005
+    image = np.float32(np.random.default_rng(0).random((90, 720, 3)))
+    expected = (image + image.mean(axis=(0, 1))) / 2
+    np.testing.assert_allclose(run(model, image, tile=160), expected, atol=0.02)
 
 
 def test_a_look_at_the_whole_leaves_no_seam(dawn):

@@ -141,6 +141,11 @@ def test_refreshed_statistics_are_means_over_the_batches(kind):
     assert batches.epoch == 0 and layer.momentum == 0.99
 
 
+def test_a_mode_that_there_is_not(tmp_path):
+    with pytest.raises(ValueError, match="mode must be"):
+        resumable(tmp_path, SETTINGS, mode="auto")
+
+
 def test_restoring_the_best_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match="best.keras"):
         resumable(tmp_path, SETTINGS, schedule=[keras.callbacks.EarlyStopping(restore_best_weights=True)])

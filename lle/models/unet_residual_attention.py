@@ -53,8 +53,10 @@ def unet_residual_attention(
         in [0, 1].
 
     Raises:
-        ValueError: If the size does not fit the depth, `attention` is not known, or `gamma` is not positive.
+        ValueError: If `depth` is below 1, the size does not fit it, `attention` is not known or `gamma` not positive.
     """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
     stride = max(2 ** (depth - 1), SQUARE if color_residual else 1)
     if any(side and side % stride for side in input_shape[:2]):
         raise ValueError(f"height and width must be multiples of {stride} at depth {depth}, got {input_shape[:2]}")

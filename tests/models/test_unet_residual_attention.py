@@ -122,6 +122,8 @@ def test_refuses():
         unet_residual_attention((100, 128, 3), filters=2)
     with pytest.raises(ValueError, match="multiples of 4 at depth 2"):
         unet_residual_attention((34, 32, 3), filters=2, depth=2, color_residual=True)
+    with pytest.raises(ValueError, match="depth must be at least 1"):
+        unet_residual_attention(filters=2, depth=0)
     with pytest.raises(ValueError, match="attention must be one of"):
         unet_residual_attention(filters=2, attention="self")
 
