@@ -50,14 +50,12 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
 
 def _averages_over_all(model):
     """Whether it does, tile by tile; a network with `prepare` looks at the whole once, before the tiles."""
-    if hasattr(model, "prepare") or not hasattr(model, "predict_on_batch"):
+    layers = getattr(model, "layers", None)
+    if not layers or hasattr(model, "prepare"):
         return False
-    from keras.layers import GlobalAveragePooling2D
+    from keras.layers import GlobalAveragePooling2D  # loads the backend, which other functions do without
 
-    return any(
-        isinstance(layer, GlobalAveragePooling2D) or hasattr(layer, "layers") and _averages_over_all(layer)
-        for layer in getattr(model, "layers", ())
-    )
+    return any(isinstance(layer, GlobalAveragePooling2D) or _averages_over_all(layer) for layer in layers)
 
 
 def _tiles(model, image, peak, tile, brightness, ramp):
