@@ -102,9 +102,8 @@ class Batches(keras.utils.PyDataset):
     def _as_float(self, image, i, integers=(np.uint8,)):
         if image.dtype in integers:
             return to_float(image)
-        if (
-            image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf or -np.inf < np.min(image) < -0.001
-        ):  # what is no number ends the training, with names
+        # What is no number ends the training, with names.
+        if image.dtype.kind != "f" or 1.001 < np.max(image) < np.inf or -np.inf < np.min(image) < -0.001:
             name = i if self.names is None else self.names[i]
             known = " or ".join(np.dtype(kind).name for kind in integers)
             found = f"{image.dtype} from {image.min()} to {image.max()}"

@@ -128,9 +128,8 @@ class Dawn(keras.Model):
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
-        own = ops.mean(ops.sum(ops.convert_to_tensor(small) * ops.convert_to_tensor(GREY), axis=-1), axis=(1, 2))[
-            :, None
-        ]
+        grey = ops.sum(ops.convert_to_tensor(small) * ops.convert_to_tensor(GREY), axis=-1)
+        own = ops.mean(grey, axis=(1, 2))[:, None]
         _, guess = self.read(small, -ops.ones_like(own))
         return self.trust * guess + (1 - self.trust) * ops.maximum(own, self.usual)
 

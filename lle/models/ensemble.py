@@ -29,9 +29,8 @@ def ensemble(members):
     if not members:
         raise ValueError("an ensemble needs at least one network")
     cards = [member.card for member in members if hasattr(member, "card")]
-    kind = {
-        key: cards[0][key] for key in ("channels", "scale", "white_balance") if cards and key in cards[0]
-    }  # of one on camera raw
+    raw_keys = "channels", "scale", "white_balance"
+    kind = {key: cards[0][key] for key in raw_keys if cards and key in cards[0]}
     inputs = keras.Input((None, None, kind.get("channels", 3)))
     outputs = []
     for number, member in enumerate(members, 1):
