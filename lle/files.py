@@ -57,7 +57,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`; other pictures among them take no notice. Raw files inside folders are
             left out unless it is given.
-        brightness: Of other pictures, see `lle.enhance`.
+        brightness: See `lle.enhance`; camera raw, whose brightness the ratio sets, counts as failed if there is one.
         max_megapixels: Likewise.
 
     Returns:
@@ -122,14 +122,14 @@ def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_
             format.
         model: What `lle.enhance` takes; camera raw needs a network on packed frames. By default there is one for each.
         ratio: Of camera raw, see `enhance_raw`.
-        brightness: Of other pictures, see `lle.enhance`.
+        brightness: Of other pictures than camera raw, see `lle.enhance`.
         max_megapixels: Likewise.
 
     Raises:
         OSError: If a file cannot be read or written.
         ValueError: If the target is the source, the picture is no regular file or does not decode, the format is not
-            known or cannot hold its transparency, there is a ratio for what is no camera raw, or the limit is no
-            positive number.
+            known or cannot hold its transparency, there is a ratio for what is no camera raw or a brightness for what
+            is, or the limit is no positive number.
     """
     check_megapixels(max_megapixels)
     check_file(source)

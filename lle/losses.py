@@ -68,7 +68,7 @@ def charbonnier_ssim(y_true, y_pred, weight=0.2):
     """`charbonnier` plus a share of what SSIM, of both pictures at half their size, lacks to 1.
 
     At half size it costs a tenth of the time of training on two CPU cores, at full size it doubles it. Our own, for
-    `lle.models.Dawn`.
+    `lle.models.Dawn`, and for pairs of one's own.
 
     Args:
         y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 22 x 22.

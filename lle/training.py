@@ -89,7 +89,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
 
 
 def refresh_statistics(model, batches):
-    """Estimate the running means of the batch normalisation anew, as plain means over some batches.
+    """Estimate the running means of the batch normalisation anew, as plain means over an epoch's batches.
 
     With Keras's momentum of 0.99 they begin with a variance of 1 and need hundreds of steps to forget it, more the
     smaller the true one is: after a short training, what was learnt well comes out wrong at inference. PyTorch has the

@@ -23,7 +23,7 @@ class BatchNormalization(layers.BatchNormalization):
 
     `keras.layers.BatchNormalization`, whose arguments and weights it has, but on TensorFlow computed by its fused
     operation. Keras 3.15 puts the same together from a dozen elementwise operations in float32, which cost a fifth of a
-    training step of report 1's network on a CPU (`benchmarks/README.md`).
+    training step of report 1's network in bfloat16 on a CPU (`benchmarks/README.md`).
     """
 
     def call(self, inputs, training=None, mask=None):
