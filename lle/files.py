@@ -57,7 +57,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
         overwrite: `False` leaves the pictures that are there already.
         ratio: Of camera raw, see `enhance_raw`; other pictures among them take no notice. Raw files inside folders are
             left out unless it is given.
-        brightness: See `lle.enhance`; camera raw, whose brightness the ratio sets, counts as failed if there is one.
+        brightness: See `lle.enhance`. Given one, camera raw counts as failed: the ratio sets its brightness.
         max_megapixels: Likewise.
 
     Returns:
