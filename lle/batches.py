@@ -1,4 +1,7 @@
-"""Batches from arrays in memory or memory-mapped, for any Keras backend and without tf.data."""
+"""Batches from arrays in memory or memory-mapped, for any Keras backend and without tf.data.
+
+Importing this leaves tf.data's autotuning out of every `fit` of the process (see `lle.feeding`).
+"""
 
 import cv2
 import keras

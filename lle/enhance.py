@@ -6,13 +6,14 @@ At package level `lle.enhance` is the function below; the rest of this module is
 import functools
 import json
 import zipfile
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from lle.paths import naming, sha256_of
-from lle.pictures import check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
+from lle.pictures import GREY, check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
 from lle.tiles import CARD, channels_and_scale, enhanced_tiles
 
 PACKAGE = Path(__file__).parent
@@ -21,7 +22,6 @@ DEFAULT = "dawn"  # the network for everybody's photographs
 RAW_DEFAULT = "sid_unet"  # that for camera raw
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # as `CARD`, of a network on packed camera raw
 TAKES_RAW = "this network takes camera raw, no pictures: see lle.files.enhance_raw"
-GREY = np.float32([[0.299], [0.587], [0.114]])  # BT.601
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
@@ -155,6 +155,8 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
     model = _loaded(model) if isinstance(model, (str, Path)) else model
     if not (callable(model) or hasattr(model, "predict_on_batch")):
         raise TypeError(f"model must be a name, a path, a Keras model or a function, got {model!r}")
+    if brightness is not None and not isinstance(brightness, Real):  # here, since `naming` knows two kinds of errors
+        raise TypeError(f"brightness must be a number, got {brightness!r}")
     if isinstance(image, (str, Path)):
         with naming(image), open_picture(image, max_megapixels) as picture:
             return _enhance_picture(picture, model, brightness)
@@ -261,7 +263,7 @@ def _enhance_array(array, model, brightness=None):
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha
     for rows, columns, part in enhanced_tiles(model, color, peak, brightness=brightness):
-        part = np.clip(part @ GREY, 0, 1) if is_grey else part
+        part = np.clip(part @ GREY[:, None], 0, 1) if is_grey else part
         output[rows, columns, : part.shape[-1]] = np.rint(part * peak) if peak > 1 else part
     return output
 

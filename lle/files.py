@@ -32,6 +32,7 @@ from lle.writing import read_deep, write_picture
 
 ALONE = {".avif", ".gif", ".jp2", ".ppm", ".tga"}  # pictures that are enhanced where they are named, not in folders
 RESOLUTION = 0x011A
+WITH_ALPHA = {"PNG", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF", "TGA", "ICO", "DDS"}  # formats that keep transparency
 MISSPELT = re.compile(r"\.[A-Za-z]{2,5}")  # suffixes that are meant for a format
 
 
@@ -73,9 +74,9 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     if isinstance(model, (str, Path)):
         find(model)  # also where nothing is left to do
     jobs, unread, left_out = _plan(
-        [Path(source) for source in sources], out, SUFFIXES | HEIF_SUFFIXES | (RAW_SUFFIXES if ratio else set())
+        [Path(source) for source in sources], out, SUFFIXES | HEIF_SUFFIXES | (set() if ratio is None else RAW_SUFFIXES)
     )
-    if ratio and not any(map(_is_raw, jobs.values())):
+    if ratio is not None and not any(map(_is_raw, jobs.values())):
         raise ValueError("a ratio amplifies camera raw, of which there is none here")
     remove_leftovers(jobs)
     report = Report([], [target for target in jobs if os.path.exists(target) and not overwrite], [])
@@ -99,7 +100,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
                 source,
                 target,
                 model if model is not None else networks[name],
-                ratio if ratio and _is_raw(source) else "auto",
+                ratio if ratio is not None and _is_raw(source) else "auto",
                 brightness,
                 max_megapixels,
             )
@@ -149,8 +150,8 @@ def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_
             raise ValueError("a ratio amplifies camera raw, which this is not")
         with naming(source):
             pixels, metadata = _read(source, max_megapixels)
-            if form == "JPEG" and _has_alpha(pixels):
-                raise ValueError(f"JPEG has no transparency, which this has: choose .png for {target}")
+            if form not in WITH_ALPHA and _has_alpha(pixels):
+                raise ValueError(f"{form} keeps no transparency, which this has: choose .png for {target}")
             result = enhance(pixels, DEFAULT if model is None else model, brightness)
     with replacing(target) as temporary, naming(target):
         write_picture(temporary, form, result, metadata)
@@ -291,6 +292,8 @@ def _read(path, max_megapixels):
             metadata["exif"] = exif_without_layout(exif).tobytes()
             if RESOLUTION not in picture.tag_v2:
                 metadata.pop("dpi", None)  # Pillow then says 1
+        if not all(0 < float(dpi) < np.inf for dpi in metadata.get("dpi", ())):
+            del metadata["dpi"]  # a broken one, such as 0/0
         if picture.mode in NOT_RGB:
             metadata.pop("icc_profile", None)  # it becomes RGB
         return pixels if picture.is_deep else turned, metadata

@@ -18,12 +18,11 @@ from tqdm.auto import tqdm
 from lle.data import read_image
 from lle.enhance import run
 from lle.losses import SSIM_WINDOW
-from lle.pictures import first_line, to_float
+from lle.pictures import first_line, to_float, to_uint8
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
 REPORT_1_SIZE = (128, 128)  # pixels
 REPORT_3_SIZE = (150, 150)
-FAR_OUTSIDE = 16  # an output may leave [0, 1], one of 0 to 255 is a mistake
 
 
 def evaluate(model, pairs, protocol="standard", max_megapixels=None):
@@ -267,7 +266,7 @@ def _measure(reference, output, protocol):
     row = {
         "psnr": psnr(reference, output),
         "ssim": ssim(reference, output),
-        "ciede2000": float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(_to_uint8(output))).mean()),
+        "ciede2000": float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(to_uint8(output))).mean()),
     }
     if protocol == "report_5":
         row["psnr_as_printed"] = psnr_uint8(reference, output)
@@ -297,17 +296,4 @@ def _batch_ssim(y_true, y_pred):
 def _pair_as_uint8(reference, output):
     if np.shape(reference) != np.shape(output):
         raise ValueError(f"reference and output differ in shape: {np.shape(reference)} and {np.shape(output)}")
-    return _to_uint8(reference), _to_uint8(output)
-
-
-def _to_uint8(image):
-    image = np.asarray(image)
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f":
-        raise ValueError(f"an image to measure must be uint8 or float, got {image.dtype}")
-    if not (np.isfinite(image).all() and np.abs(image).max(initial=0) < FAR_OUTSIDE):
-        raise ValueError(
-            "a float image to measure must lie in [0, 1]: this one holds NaN, infinity or values far outside"
-        )
-    return np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
+    return to_uint8(reference), to_uint8(output)

@@ -14,8 +14,8 @@ import numpy as np
 from lle.data.sequences import IDEAL, WELL_LIT, grey_mean
 from lle.degrade import darken
 from lle.feeding import leave_autotuning_out
-from lle.models.dawn import GREY, THUMBNAIL
-from lle.pictures import to_float
+from lle.models.dawn import THUMBNAIL
+from lle.pictures import GREY, to_float
 
 leave_autotuning_out()
 
@@ -113,13 +113,12 @@ class WholePictures(keras.utils.PyDataset):
         most: Pixels that neither shall exceed.
 
     Raises:
-        ValueError: If the two differ in number, or a side is shorter than the stride.
+        ValueError: If there is no pair, the two differ in number or in size, or a side is shorter than the stride.
     """
 
     def __init__(self, low, high, stride=16, most=math.inf):
         super().__init__()
-        if len(low) != len(high) or not len(low):
-            raise ValueError(f"{len(low)} pictures and {len(high)} references are no pairs")
+        _check_pairs(low, high)
         self.low, self.high = low, high
         smallest = np.min([image.shape[:2] for image in low], axis=0)  # Keras wants one shape
         self.size = (np.minimum(smallest, most) // stride * stride).astype(int)
@@ -147,7 +146,11 @@ def paired(low, high):
     Returns:
         A source for `Mixture`: a function of a NumPy generator, the least side in pixels and whether the brightness is
         told, to a dark and a well-lit part of one size. It raises ValueError if a picture is smaller than that.
+
+    Raises:
+        ValueError: If there is no pair, or the two differ in number or in size.
     """
+    _check_pairs(low, high)
 
     def draw(random, least, is_told):
         i = random.integers(len(low))
@@ -212,6 +215,7 @@ def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
         scale = random.uniform(least, min(1.5 * least, side)) / side
         sides = [max(least, round(length * scale)) for length in high.shape[:2]]
         high = cv2.resize(high, sides[::-1], interpolation=cv2.INTER_AREA)
+        high = high if high.dtype == np.uint8 else np.clip(high, 0, 1)  # resizing leaves 1.0000001
         light, noise, red, blue = (
             math.exp(random.uniform(*np.log(limits))) for limits in (exposure, shot, (0.8, 1.25), (0.8, 1.25))
         )
@@ -235,6 +239,14 @@ def unchanged(photographs):
         return high, high
 
     return draw
+
+
+def _check_pairs(low, high):
+    if len(low) != len(high) or not len(low):
+        raise ValueError(f"{len(low)} pictures and {len(high)} references are no pairs")
+    for i, sizes in enumerate(zip(*([image.shape[:2] for image in side] for side in (low, high)), strict=True)):
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"pair {i}: a picture of {sizes[0]} pixels and a reference of {sizes[1]}")
 
 
 def _is_bright(i, means, is_told):

@@ -24,6 +24,8 @@ TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, 
 TIFF_FOLDERS = (34665, 34853)  # EXIF, GPS
 ORIENTATION = 0x0112
 BITS, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339  # how a TIFF file stores its samples
+FAR_OUTSIDE = 16  # a network's output may leave [0, 1], one of 0 to 255 is a mistake
+GREY = np.float32([0.299, 0.587, 0.114])  # the weights of red, green and blue in a grey value, BT.601
 OPENING = threading.Lock()
 
 
@@ -139,7 +141,7 @@ def check_pixels(size, max_megapixels=None):
     Raises:
         ValueError: If it has more pixels.
     """
-    most = 2 * Image.MAX_IMAGE_PIXELS if max_megapixels is None else max_megapixels * 1e6
+    most = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) if max_megapixels is None else max_megapixels * 1e6
     if size[0] * size[1] > most:
         raise ValueError(f"{size[0]} x {size[1]} pixels exceed the limit of {most / 1e6:g} megapixels (max_megapixels)")
 
@@ -281,6 +283,29 @@ def to_float(image):
     return image.astype("float32") / np.float32(np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
 
 
+def to_uint8(image):
+    """Bring a picture to 8 bit as the protocol `standard` measures it: clipped, then rounded.
+
+    Args:
+        image: Array of any shape: uint8, or float in [0, 1], which an output may leave by a bit.
+
+    Returns:
+        uint8, same shape.
+
+    Raises:
+        ValueError: If it is of another type, or holds values that are not numbers or far outside.
+    """
+    image = np.asarray(image)
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind != "f":
+        raise ValueError(f"a picture must be uint8 or float in [0, 1], got {image.dtype}")
+    if not (np.isfinite(image).all() and np.abs(image).max(initial=0) < FAR_OUTSIDE):
+        found = f"values from {image.min()} to {image.max()}"
+        raise ValueError(f"a picture must be uint8 or float in [0, 1], got {found}")
+    return np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
+
+
 def open_within(path, max_megapixels=None):
     """Read the header of a picture, with a limit of one's own, which Pillow only has for the whole process.
 
@@ -291,14 +316,11 @@ def open_within(path, max_megapixels=None):
     Returns:
         The `PIL.Image.Image`, not yet decoded. Of its errors nothing is caught.
     """
-    if max_megapixels is None:
-        return Image.open(path)
-    with OPENING:
-        before, Image.MAX_IMAGE_PIXELS = (
-            Image.MAX_IMAGE_PIXELS,
-            round(max_megapixels * 1e6) // 2,
-        )  # refuses above twice of it
+    with OPENING:  # also without one, lest the limit of another thread be met
+        before = Image.MAX_IMAGE_PIXELS
         try:
+            if max_megapixels is not None:
+                Image.MAX_IMAGE_PIXELS = round(max_megapixels * 1e6) // 2  # refuses above twice of it
             return Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = before

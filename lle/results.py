@@ -63,8 +63,9 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         tables: A dictionary from the name of a test set (such as `"eval15"`) to the table that
             `lle.metrics.evaluate` returned.
         log: The CSV log of the run, or a list of those of its phases, which gives its epochs, its wall time and the
-            validation PSNR in dB of each epoch; it must have the column `seconds`, as those of
-            `lle.training.resumable` have. The machines that it was trained on are read from beside it.
+            validation PSNR in dB of each epoch (of the last phase: those before it may validate something else); it
+            must have the column `seconds`, as those of `lle.training.resumable` have. The machines that it was trained
+            on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
 
     Returns:
@@ -97,8 +98,8 @@ def save(path, model, settings, tables, log=None, as_printed=None):
             result["training_hardware"] = machines
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
-        if all("val_psnr" in part for part in rows):  # with these a figure needs no log, which stays where it was made
-            result["validation_psnr"] = [round(float(value), 3) for part in rows for value in part["val_psnr"]]
+        if "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
+            result["validation_psnr"] = [round(float(value), 3) for value in rows[-1]["val_psnr"]]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

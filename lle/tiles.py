@@ -62,7 +62,7 @@ def _tiles(model, image, peak, tile, brightness, ramp):
     """Yield rows, columns, pixels and their weights, `(height, width, 1)`, of one tile after the other."""
     height, width = image.shape[:2]
     is_network = hasattr(model, "predict_on_batch")
-    card = getattr(model, "card", CARD) if is_network else {"stride": 1, "halo": 0}
+    card = {**CARD, **getattr(model, "card", {})} if is_network else {"stride": 1, "halo": 0}
     stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
     ramp, scale = _round_up(ramp, stride), channels_and_scale(model)[1]
     tile = tile or card.get("tile", TILE)

@@ -39,7 +39,8 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
 
     A resumed run ends with the weights of one that was never interrupted, if it runs on the same machine, the model was
     built after `keras.utils.set_random_seed` with the same seed, and the order of the pictures depends on the epoch
-    alone, as that of `lle.batches.Batches` does. Dropout is reseeded at the beginning of each epoch for that purpose.
+    alone, as that of `lle.batches.Batches` does. Dropout and Python's `random` are reseeded at the beginning of each
+    epoch for that purpose, the latter with the number of the epoch alone.
 
     Args:
         run_dir: A folder, made if missing.

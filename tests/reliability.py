@@ -16,9 +16,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 PACKAGES = ("pillow", "opencv-python", "tifffile", "rawpy", "keras", "hypothesis")  # what the counts depend on
 INTRODUCTION = """# What becomes of hostile input
 
-Made by the test suite, which fails where it counts otherwise (`make reliability` writes this page anew).
+Made by the test suite (`make reliability` writes this page anew), which fails where it counts otherwise with the
+versions below, and with any where an input does neither of these:
 
-- Refused: a `ValueError` or `OSError` of one line that names the file and the reason, and nothing was written.
+- Refused: a `ValueError` or `OSError` of one line that names the reason, and the file if there is one, and nothing was
+  written.
 - Survived: the work was done, and its result is whole and what it should be.
 - There is no third column: an input that crashes, hangs, leaves half a file or gives a wrong result fails the suite.
 

@@ -374,6 +374,12 @@ def dawn():
     return model
 
 
+def test_a_card_that_says_a_part_is_completed():
+    network = SimpleNamespace(predict_on_batch=lambda batch: batch, card={"stride": 4})
+    image = np.full((10, 13, 3), 0.5, "float32")
+    np.testing.assert_array_equal(run(network, image), image)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_tiles_go_over_into_each_other_where_a_network_averages_over_them(nested):
     inputs = keras.Input((None, None, 3))
@@ -413,6 +419,8 @@ def test_brightness_reaches_the_network_in_every_kind_of_picture(dawn, tmp_path)
 def test_arguments_in_the_wrong_place_are_named(dawn):
     with pytest.raises(TypeError, match="brightness must be a number, got '0.4'"):
         enhance(picture(8, 8), dawn, brightness="0.4")
+    with pytest.raises(TypeError, match="brightness must be a number, got '0.4'"):
+        enhance("a.png", dawn, brightness="0.4")
     with pytest.raises(TypeError, match="model must be a name, a path, a Keras model or a function, got 0.4"):
         enhance(picture(8, 8), 0.4)
 

@@ -2,7 +2,9 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import types
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ from PIL import Image, ImageCms
 from lle import files, writing
 from lle.enhance import enhance
 from lle.files import enhance_file, enhance_files
+from lle.pictures import check_pixels, open_within
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKER, ORIENTATION = 0x010F, 0x0112
@@ -199,6 +202,64 @@ def test_a_decompression_bomb_is_refused(folder, monkeypatch):
     assert "exceeds limit" in report.failed[0][1]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 192 pixels: more than this, less than twice as many
     assert enhance_files([folder / "in" / "2.png"], folder / "out", same).written
+
+
+def test_a_limit_of_one_thread_is_not_met_by_another(folder):
+    stop, errors = threading.Event(), []
+
+    def with_a_limit():
+        while not stop.is_set():
+            with suppress(Exception):
+                open_within(folder / "in/2.png", 1e-5)
+
+    thread = threading.Thread(target=with_a_limit)
+    thread.start()
+    try:
+        for _ in range(200):
+            try:
+                open_within(folder / "in/2.png").close()
+            except Image.DecompressionBombError as error:
+                errors.append(error)
+    finally:
+        stop.set()
+        thread.join()
+    assert not errors
+
+
+def test_pillow_without_a_limit_of_its_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    check_pixels((10**6, 10**6))
+    with pytest.raises(ValueError, match="exceed the limit of 1 megapixels"):
+        check_pixels((2000, 2000), 1)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".jpg"])
+def test_transparency_is_not_lost_in_silence(tmp_path, suffix):
+    source = tmp_path / "clear.png"
+    Image.fromarray(picture(channels=(4,))).save(source)
+    with pytest.raises(ValueError, match="keeps no transparency, which this has: choose .png"):
+        enhance_file(source, tmp_path / f"out{suffix}", same)
+    assert names(tmp_path) == ["clear.png"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_broken_resolution_costs_the_resolution_alone(tmp_path, suffix):
+    pixels, path = picture(dtype="uint16"), tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", resolution=(72, 72), resolutionunit="INCH")
+    with tifffile.TiffFile(path) as file:
+        places = [file.pages[0].tags[name].valueoffset for name in ("XResolution", "YResolution")]
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place : place + 8] = bytes(8)  # 0 / 0
+    path.write_bytes(content)
+    assert np.isnan(float(Image.open(path).info["dpi"][0]))
+    enhance_file(path, tmp_path / f"b{suffix}", same)
+    assert read(tmp_path / f"b{suffix}").shape == pixels.shape
+
+
+def test_a_ratio_of_0_is_no_ratio_left_out(folder):
+    with pytest.raises(ValueError, match="a ratio amplifies camera raw, of which there is none"):
+        enhance_files([folder / "in"], folder / "out", same, ratio=0)
 
 
 def test_single_pictures(folder):

@@ -177,5 +177,5 @@ def test_what_is_no_pair_of_images_is_refused(measure):
         with pytest.raises(ValueError, match="differ in shape"):
             measure(image, other)
     for other in ((image * 255).astype("uint16"), (image * 255).astype(int), image * 255, image * np.nan):
-        with pytest.raises(ValueError, match="image to measure"):
+        with pytest.raises(ValueError, match="a picture must be uint8 or float in"):
             measure(image, other)

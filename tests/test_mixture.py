@@ -148,3 +148,21 @@ def test_whole_pictures_are_cut_to_one_size():
 def test_whole_pictures_are_no_larger_than_asked():
     batches = WholePictures([picture(10, 64, 80)], [picture(100, 64, 80)], stride=8, most=50)
     np.testing.assert_array_equal(batches[0][1][0], picture(100, 64, 80)[8:56, 16:64] / np.float32(255))
+
+
+def test_float_photographs_may_be_white():
+    random = np.random.default_rng(0)
+    sky = np.clip(random.normal(1, 0.05, (97, 131, 3)), 0, 1).astype("float32")
+    source = darkened([sky])
+    for _ in range(60):
+        _, high = source(random, 40, False)
+        assert high.max() <= 1
+
+
+def test_pairs_that_do_not_fit_are_refused():
+    low, high = [picture(20), picture(20)], [picture(120), picture(120, 80, 96)]
+    for build in (paired, WholePictures):
+        with pytest.raises(ValueError, match="pair 1: a picture of .40, 48. pixels and a reference of .80, 96."):
+            build(low, high)
+        with pytest.raises(ValueError, match="2 pictures and 1 references are no pairs"):
+            build(low, high[:1])

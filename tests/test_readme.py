@@ -81,7 +81,7 @@ def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
     assert len(calls) == 5
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
-    assert (tmp_path / "bright.tif").exists() and (tmp_path / "photo.png").exists()
+    assert (tmp_path / "bright.png").exists() and (tmp_path / "photo.png").exists()
 
 
 def test_the_command_that_fetches_lol_runs(tmp_path, monkeypatch, capsys):

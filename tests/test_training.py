@@ -212,6 +212,10 @@ def test_result_file_and_table(tmp_path, write):
     assert saved["versions"]["keras"] == keras.__version__ and saved["hardware"]["cores"] >= 1
     assert saved["training_hardware"] == [machine.hardware()]
     assert saved["validation_psnr"] == pytest.approx(read_log(tmp_path / "run/log.csv")["val_psnr"], abs=1e-3)
+    fit(tmp_path / "before", 3)
+    logs = [tmp_path / "before/log.csv", tmp_path / "run/log.csv"]
+    in_phases = results.save(tmp_path / "phases.json", model, SETTINGS, {}, logs)
+    assert in_phases["epochs_finished"] == 5 and in_phases["validation_psnr"] == saved["validation_psnr"]
     lines = results.table(tmp_path / "results").splitlines()
     assert lines[0].startswith("| result | parameters | epochs | test set | PSNR dB | SSIM | GT-mean PSNR |")
     assert lines[2].startswith(f"| net | 12 | 2 | eval15 (2 images) | {table.loc['mean', 'psnr']:.2f} |")

@@ -24,10 +24,11 @@ def ensemble(members):
         `card` has the stride and halo that suit all members that have a card.
 
     Raises:
-        ValueError: If there is no member.
+        ValueError: If there is no member, or one looks at the whole picture before its tiles (`Dawn`), which the
+            ensemble could not hand to it.
     """
-    if not members:
-        raise ValueError("an ensemble needs at least one network")
+    if not members or any(hasattr(member, "prepare") for member in members):
+        raise ValueError("an ensemble needs at least one network, each of which is shown tiles alone (Dawn is not)")
     cards = [member.card for member in members if hasattr(member, "card")]
     raw_keys = "channels", "scale", "white_balance"
     kind = {key: cards[0][key] for key in raw_keys if cards and key in cards[0]}

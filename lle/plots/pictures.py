@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from lle.pictures import to_uint8
 from lle.plots.style import DPI, GREY, WIDTH, as_it_is, new_figure
 
 MARK = "#E69F00"  # seen on dark and on bright pictures
@@ -16,15 +17,13 @@ BREAKS = re.compile(r"(\s+|(?<=[_-])(?=\w))")  # where a title may be broken: na
 
 
 def _as_uint8(title, image):
-    """The picture as the standard protocol measures it: clipped, rounded to 8 bit."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"{title} must be an image (height, width, 3), got shape {image.shape}")
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind != "f" or np.mean(image) > 1:
-        raise ValueError(f"{title} must be uint8 or float in [0, 1], got {image.dtype} up to {image.max()}")
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    try:
+        return to_uint8(image)
+    except ValueError as error:
+        raise ValueError(f"{title}: {error}") from error
 
 
 def _checked(images):

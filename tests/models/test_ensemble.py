@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lle.enhance import run
-from lle.models import ZeroDCE, deeper_unet, ensemble, mirnet, sid_unet, unet
+from lle.models import Dawn, ZeroDCE, deeper_unet, ensemble, mirnet, sid_unet, unet
 
 IMAGE = np.random.default_rng(0).random((10, 13, 3), dtype="float32")
 
@@ -24,6 +24,11 @@ def test_is_the_mean_of_its_members_and_saves(tmp_path):
     model.save(tmp_path / "ensemble.keras")
     again = keras.saving.load_model(tmp_path / "ensemble.keras", safe_mode=True)
     np.testing.assert_allclose(again.predict(IMAGE[None], verbose=0), expected, atol=1e-6)
+
+
+def test_refuses_networks_that_look_at_the_whole_first():
+    with pytest.raises(ValueError, match="each of which is shown tiles alone"):
+        ensemble([Dawn((4, 6), hints=3, exposure_width=4)])
 
 
 def test_cards():
