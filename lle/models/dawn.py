@@ -7,13 +7,15 @@ import numpy as np
 from keras import layers, ops
 
 from lle.models.blocks import DepthToSpace
+from lle.pictures import GREY
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
 LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
-DROPOUT = 0.3  # of what the exposure knows of the whole, in training: there are far fewer scenes than pixels
+DROPOUT = 0.3  # of what the guess is made from, in training: there are far fewer scenes than pixels
+BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing tenfold from block to block
+TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
-GREY = np.float32([0.299, 0.587, 0.114])  # BT.601
 
 
 @keras.saving.register_keras_serializable(package="lle")
@@ -24,11 +26,12 @@ class Dawn(keras.Model):
     of 128x128 pixels, guesses how bright the result should be (its mean, one number, which may be given instead), and
     returns a grid of 16x16 cells: a gain for each colour, and some features ("hints") of what is to be seen there. So
     the cost of this part is the same for a picture of any size. The grid is interpolated bilinearly, as in HDRnet
-    (arXiv 1707.02880); the gain `g` enters as the curve
+    (arXiv 1707.02880). For the whole picture it returns an exponent and a white level for each colour ("tone"). With
+    the gain `g`, the exponent `e` and the white level `w`, all of them logarithms, the curve is
 
-        curved = x * exp(g) / (1 + x * (exp(g) - 1))
+        p = power(x, exp(e)), curved = exp(w) * p * exp(g) / (1 + p * (exp(g) - 1))
 
-    which has the slope `exp(g)` at black, never leaves [0, 1], and is the identity where `g` is 0.
+    where `power` is `x ** exp(e)`, made linear below 0.01 or so. It is the identity where all three are 0.
 
     *What is noise?* needs every pixel and no more than its surroundings. `detail`, a U-Net of plain residual blocks,
     sees the curved picture, the gains and the hints, all at half size (2x2 pixels in the channels), and returns a
@@ -41,6 +44,9 @@ class Dawn(keras.Model):
     The two are best learnt one after the other (`learn`): the exposure from many whole pictures reduced to thumbnails,
     which takes little time; then the detail, from crops whose result has the brightness that it should have, lest the
     error of a wrong guess, which no crop can mend, hide that of the noise.
+
+    It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
+    curve and what leaves its two parts in float32.
 
     Args:
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
@@ -80,7 +86,7 @@ class Dawn(keras.Model):
     ```
     """
 
-    def __init__(self, widths=(16, 32, 64, 96), hints=8, exposure_width=16, usual=0.43, trust=1.0, **kwargs):
+    def __init__(self, widths=(24, 48, 72, 96), hints=8, exposure_width=16, usual=0.43, trust=1.0, **kwargs):
         super().__init__(**kwargs)
         if not (0 <= usual <= 1 and 0 <= trust <= 1):
             raise ValueError(f"usual and trust must lie between 0 and 1, got {usual} and {trust}")
@@ -117,11 +123,11 @@ class Dawn(keras.Model):
         asked = ops.cast(asked, "float32")
         if not training:
             asked = ops.cond(ops.any(asked < 0), lambda: ops.where(asked < 0, self.aim(small), asked), lambda: asked)
-        grid, _ = self.read(small, asked)
-        return self.enhance(image, grid, rows, columns)
+        grid, tone, _ = self.read(small, asked)
+        return self.enhance(image, grid, tone, rows, columns)
 
     def read(self, small, asked):
-        """The grid and the guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`, -1 for the guess."""
+        """The grid, tone and guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`, -1 for the guess."""
         # Its dropout would go on while it is frozen, and disturb what the detail learns from.
         training = None if self.exposure.trainable else False
         return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)], training=training)
@@ -130,17 +136,19 @@ class Dawn(keras.Model):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
         grey = ops.sum(ops.convert_to_tensor(small) * ops.convert_to_tensor(GREY), axis=-1)
         own = ops.mean(grey, axis=(1, 2))[:, None]
-        _, guess = self.read(small, -ops.ones_like(own))
+        *_, guess = self.read(small, -ops.ones_like(own))
         return self.trust * guess + (1 - self.trust) * ops.maximum(own, self.usual)
 
-    def enhance(self, image, grid, rows, columns):
+    def enhance(self, image, grid, tone, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
         packed = space_to_depth(image)
         height, width = ops.shape(packed)[1:3]
         weights = interpolation(rows, height), interpolation(columns, width)
         local = ops.einsum("byr,brcf,bxc->byxf", weights[0], grid, weights[1])
-        slope = ops.exp(local[..., :3])
-        curved = packed * ops.tile(slope, (1, 1, 1, 4)) / (1 + packed * ops.tile(slope - 1, (1, 1, 1, 4)))
+        gains, exponents, whites = (
+            ops.tile(part, (1, 1, 1, 4)) for part in (local[..., :3], *ops.split(tone[:, None, None], 2, axis=-1))
+        )
+        curved = curve(packed, gains, exponents, whites)
         if self.exposes_only:
             return self.unpack(curved)
         maps = self.detail(ops.concatenate([curved, local], axis=-1))
@@ -204,7 +212,8 @@ def exposure_network(width=16, hints=8):
 
     Returns:
         A `keras.Model` from the thumbnail beside its logarithm, `(batch, 128, 128, 6)`, and the brightness asked for or
-        -1, `(batch, 1)`, to the grid, `(batch, 16, 16, 3 + hints)`, and the guessed brightness, `(batch, 1)`.
+        -1, `(batch, 1)`, to the grid, `(batch, 16, 16, 3 + hints)`, the tone, 3 exponents and 3 white levels,
+        `(batch, 6)`, and the guessed brightness, `(batch, 1)`.
     """
     seen, asked = keras.Input((THUMBNAIL, THUMBNAIL, 6)), keras.Input((1,))
     features = seen
@@ -214,9 +223,8 @@ def exposure_network(width=16, hints=8):
     cells = features
     features = residual_block(_smaller(cells, width * 8, "exposure_3"), "exposure_3_block")
     pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
-    pooled = layers.Dropout(DROPOUT)(layers.Concatenate()(pooled))
-    whole = layers.Dense(width * 8, activation="relu", name="whole")(pooled)
-    guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(whole)
+    whole = layers.Dense(width * 8, activation="relu", name="whole")(layers.Concatenate()(pooled))
+    guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(layers.Dropout(DROPOUT)(whole))
 
     aim = ops.where(asked >= 0, asked, guess)
     whole = layers.Concatenate()([whole, aim, ops.log(aim + 0.01)])
@@ -224,10 +232,11 @@ def exposure_network(width=16, hints=8):
     scale, shift = (layers.Dense(cells.shape[-1], name=name)(whole)[:, None, None] for name in ("scale", "shift"))
     features = residual_block(cells * (1 + scale) + shift, "cells")
     grid = layers.Conv2D(3 + hints, 3, padding="same", dtype="float32", name="grid")(layers.ReLU()(features))
-    return keras.Model([seen, asked], [grid, guess], name="exposure")
+    tone = layers.Dense(6, kernel_initializer="zeros", dtype="float32", name="tone")(whole)
+    return keras.Model([seen, asked], [grid, tone, guess], name="exposure")
 
 
-def detail_network(widths=(16, 32, 64, 96), hints=8):
+def detail_network(widths=(24, 48, 72, 96), hints=8):
     """Build the part that looks at each pixel.
 
     Args:
@@ -239,36 +248,55 @@ def detail_network(widths=(16, 32, 64, 96), hints=8):
         `(batch, height / 2, width / 2, 15 + hints)`, to the 3 factors less 1 and the 12 summands, all 0 at first.
     """
     inputs = keras.Input((None, None, 15 + hints))
-    features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name="first")(inputs)
+    features = layers.Conv2D(widths[0], 3, padding="same", activation=BOUNDED, name="first")(inputs)
     skips = []
     for level, width in enumerate(widths[1:], 1):
         skips.append(features)
         features = layers.Conv2D(width, 2, 2, name=f"smaller_{level}")(features)
-        features = residual_block(features, f"down_{level}")
-    features = residual_block(features, "coarsest")
+        features = residual_block(features, f"down_{level}", BOUNDED)
+    features = residual_block(features, "coarsest", BOUNDED)
     for level in reversed(range(len(skips))):
         features = DepthToSpace()(layers.Conv2D(4 * widths[level], 1, name=f"larger_{level}")(features))
         features = layers.Add()([features, skips[level]])
-        features = residual_block(features, f"up_{level}") if level else features
-    features = layers.Conv2D(widths[0], 3, padding="same", activation="relu", name="last")(features)
+        features = residual_block(features, f"up_{level}", BOUNDED) if level else features
+    features = layers.Conv2D(widths[0], 3, padding="same", activation=BOUNDED, name="last")(features)
     maps = layers.Conv2D(15, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="maps")(features)
     return keras.Model(inputs, maps, name="detail")
 
 
-def residual_block(inputs, name):
-    """Two 3x3 convolutions with a ReLU between them, beside the identity.
+def residual_block(inputs, name, activation="relu"):
+    """Two 3x3 convolutions with an activation between them, beside the identity.
 
     Args:
         inputs: `(batch, height, width, channels)`.
         name: Name of the sum; those of the convolutions begin with it.
+        activation: What `keras.layers.Conv2D` takes as such.
 
     Returns:
         A tensor of the same shape.
     """
     channels = inputs.shape[-1]
-    features = layers.Conv2D(channels, 3, padding="same", activation="relu", name=f"{name}_first")(inputs)
+    features = layers.Conv2D(channels, 3, padding="same", activation=activation, name=f"{name}_first")(inputs)
     features = layers.Conv2D(channels, 3, padding="same", name=f"{name}_second")(features)
     return layers.Add(name=name)([inputs, features])
+
+
+def curve(image, gains, exponents, whites):
+    """Brighten each value: the curve of `Dawn`.
+
+    Args:
+        image: In [0, 1]; any shape, which those of the following fit.
+        gains: Logarithms of the slope at black, and of that of the inverse at white.
+        exponents: Logarithms of the exponents.
+        whites: Logarithms of what white becomes.
+
+    Returns:
+        A tensor of the image's shape, at least 0.
+    """
+    power, slope = ops.exp(exponents), ops.exp(gains)
+    black = ops.power(TOE, power)
+    raised = (ops.power(image + TOE, power) - black) / (ops.power(1 + TOE, power) - black)
+    return ops.exp(whites) * raised * slope / (1 + raised * (slope - 1))
 
 
 def thumbnail(image):
