@@ -78,7 +78,7 @@ def _add_enhance(commands):
     command.add_argument(
         "--brightness", type=_share,
         help="the mean grey value that each result should have, between 0 (black) and 1 (white), for a network that "
-        "can be told",
+        "can be told; it brightens and hardly darkens",
     )  # fmt: skip
     _add_limit(command)
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
