@@ -30,11 +30,13 @@ class Batches(keras.utils.PyDataset):
         names: What messages shall call the pictures, as many strings or paths; by default their places, from 0.
         zoom: Crops are taken up to so many times as large, as far as the picture reaches, and reduced to `crop` by
             averaging: they show more of the picture and less of its noise. The logarithm of the factor is uniform.
+        drop_remainder: Leave out the last batch of an epoch if it is smaller: other pictures in each epoch. Backends
+            that compile a step for each shape, such as JAX, then compile one.
 
     Raises:
-        ValueError: If there is no picture, the two differ in number or in size, a picture is smaller than the crop,
-            there are not as many names, or `batch_size`, `crop` or `zoom` is below 1. And of a batch, if its pictures
-            are neither uint8 nor float in [0, 1].
+        ValueError: If there is no picture, or with `drop_remainder` too few for one batch, the two differ in number or
+            in size, a picture is smaller than the crop, there are not as many names, or `batch_size`, `crop` or `zoom`
+            is below 1. And of a batch, if its pictures are neither uint8 nor float in [0, 1].
         IndexError: Of a batch that there is not.
 
     Example:
@@ -45,7 +47,18 @@ class Batches(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, low, high=None, batch_size=32, crop=None, augment=False, seed=0, names=None, zoom=1):
+    def __init__(
+        self,
+        low,
+        high=None,
+        batch_size=32,
+        crop=None,
+        augment=False,
+        seed=0,
+        names=None,
+        zoom=1,
+        drop_remainder=False,
+    ):
         super().__init__()
         if batch_size < 1 or (crop or 1) < 1 or zoom < 1:
             raise ValueError(f"batch_size, crop and zoom must be at least 1, got {batch_size}, {crop} and {zoom}")
@@ -56,12 +69,15 @@ class Batches(keras.utils.PyDataset):
             raise ValueError(f"a crop of {crop}x{crop} does not fit into a picture with a side of {smallest}")
         if names is not None and len(names) != len(low):
             raise ValueError(f"{len(names)} names do not fit {len(low)} pictures")
-        self.low, self.high, self.names = low, high, names
+        if drop_remainder and len(low) < batch_size:
+            raise ValueError(f"{len(low)} pictures are too few for a batch of {batch_size}")
+        self.low, self.high, self.names, self.drop_remainder = low, high, names, drop_remainder
         self.batch_size, self.crop, self.augment, self.seed, self.zoom = batch_size, crop, augment, seed, zoom
         self.epoch, self.served = 0, []  # the numbers of the batches in the order in which `fit` took them
 
     def __len__(self):
-        return -(-len(self.low) // self.batch_size)
+        full, rest = divmod(len(self.low), self.batch_size)
+        return full + (rest > 0 and not self.drop_remainder)
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):

@@ -99,7 +99,8 @@ def save(path, model, settings, tables, log=None, as_printed=None):
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
         if "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
-            result["validation_psnr"] = [round(float(value), 3) for value in rows[-1]["val_psnr"]]
+            known = [None if np.isnan(value) else round(float(value), 3) for value in rows[-1]["val_psnr"]]
+            result["validation_psnr"] = known  # `None` for the epochs without a validation (`validation_freq`)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

@@ -85,6 +85,21 @@ def test_refuses():
         Batches(low, high, crop=5)
 
 
+def test_a_smaller_last_batch_can_be_left_out_and_other_pictures_with_it_each_epoch():
+    pictures = np.arange(7, dtype="float32")[:, None, None, None] / 7 * np.ones((1, 4, 4, 3), "float32")
+    batches = Batches(pictures, batch_size=3, drop_remainder=True)
+    served = []
+    for _ in range(2):
+        epoch = [batches[i][0] for i in range(len(batches))]
+        assert [len(batch) for batch in epoch] == [3, 3]
+        served.append({round(float(picture.mean() * 7)) for batch in epoch for picture in batch})
+        batches.on_epoch_end()
+    assert len(served[0]) == len(served[1]) == 6 and served[0] != served[1]
+    assert len(Batches(pictures[:6], batch_size=3, drop_remainder=True)) == 2
+    with pytest.raises(ValueError, match="7 pictures are too few for a batch of 8"):
+        Batches(pictures, batch_size=8, drop_remainder=True)
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}, {"zoom": 0.5}])
 def test_numbers_below_1(options):
     with pytest.raises(ValueError, match="batch_size, crop and zoom must be at least 1"):
