@@ -108,6 +108,10 @@ def _add_compare(commands):
     command = commands.add_parser("compare", help="write a sheet that shows pictures and their enhancements")
     command.add_argument("files", nargs="+", metavar="FILE")
     command.add_argument("--model", action="append", help=f"may be given several times ({DEFAULT})")
+    command.add_argument(
+        "--brightness", action="append", type=_share,
+        help="the mean grey value that the results should have, as for enhance; may be given several times",
+    )  # fmt: skip
     _add_limit(command)
     command.add_argument("-o", "--out", required=True, help="the sheet, such as sheet.png")
     command.add_argument("--force", action="store_true", help="overwrite that file")
@@ -205,10 +209,15 @@ def _compare(options):
             raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
     titles = [Path(name).stem for name in names]
     models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
+    columns = {
+        title if brightness is None else f"{title}, {brightness:g}": (model, brightness)
+        for title, model in models.items()
+        for brightness in options.brightness or [None]
+    }
     rows = []
     for file in options.files:
         with open_picture(file, options.max_megapixels) as picture:
-            pictures = {"input": picture, **{name: enhance(picture, model) for name, model in models.items()}}
+            pictures = {"input": picture, **{title: enhance(picture, *how) for title, how in columns.items()}}
         rows.append({title: np.asarray(_small(picture)) for title, picture in pictures.items()})
     figure = plots.compare(rows, names=[Path(file).stem for file in options.files])
     _write_figure(figure, options.out)

@@ -224,7 +224,7 @@ class _Resume(keras.callbacks.BackupAndRestore):
             self.batches.epoch = epoch
         for variable in self.model.variables:
             if variable.path.endswith("seed_generator_state"):  # a seed and a count; checkpoints hold neither
-                variable.assign([ops.convert_to_numpy(variable)[0], epoch << 20])
+                variable.assign([ops.convert_to_numpy(variable)[0], (epoch << 20) % 2**32])
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)

@@ -102,6 +102,16 @@ def test_compare(pairs, network):
     assert main([*arguments, "--model", network, "--force"]) == 0
 
 
+def test_compare_at_several_brightnesses(pairs, network, capsys):
+    arguments = ["compare", "low/1.png", "--brightness", "0.3", "--brightness", "0.6", "-o"]
+    assert main([*arguments, "told.png"]) == 0
+    assert main(["compare", "low/1.png", "-o", "guessed.png"]) == 0
+    heights = [Image.open(name).size[1] for name in ("told.png", "guessed.png")]
+    assert heights[0] < heights[1]  # four pictures in the width of three
+    assert main([*arguments, "not.png", "--model", network]) == 1
+    assert "brightness" in capsys.readouterr().err and not Path("not.png").exists()
+
+
 def test_no_input_is_replaced(pairs, network, capsys):
     Path("link.png").symlink_to("low/1.png")
     for out in ("low/1.png", "link.png", "low/../low/1.png"):
