@@ -91,7 +91,7 @@ def _add_evaluate(commands):
     command.add_argument(
         "--data", default="samples", help="samples, lol, or a folder with the pairs in low/ and high/ (samples)"
     )
-    command.add_argument("--split", choices=PARTS, default="test", help="of samples and lol (test)")
+    command.add_argument("--split", choices=PARTS, help="of samples and lol (test)")
     command.add_argument(
         "--protocol",
         default="standard",
@@ -110,7 +110,8 @@ def _add_compare(commands):
     command.add_argument("--model", action="append", help=f"may be given several times ({DEFAULT})")
     command.add_argument(
         "--brightness", action="append", type=_share,
-        help="the mean grey value that the results should have, as for enhance; may be given several times",
+        help="the mean grey value of the results, as for enhance, of those networks that can be told; may be given "
+        "several times",
     )  # fmt: skip
     _add_limit(command)
     command.add_argument("-o", "--out", required=True, help="the sheet, such as sheet.png")
@@ -185,7 +186,9 @@ def _pairs(data, split, max_megapixels):
     from lle.data import find_pairs, lol, samples
 
     if data in ("samples", "lol"):
-        return getattr(samples() if data == "samples" else lol(), split)
+        return getattr(samples() if data == "samples" else lol(), split or "test")
+    if split:
+        raise ValueError(f"{data}: a folder of pairs is measured whole, --split is for samples and lol")
     if not Path(data, "low").is_dir():
         raise ValueError(f"{data}: neither samples nor lol nor a folder that holds low/ and high/")
     return find_pairs(Path(data, "low"), Path(data, "high"), max_megapixels)
@@ -209,10 +212,13 @@ def _compare(options):
             raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
     titles = [Path(name).stem for name in names]
     models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
+    told = {title for title, model in models.items() if options.brightness and hasattr(model, "prepare")}
+    if options.brightness and not told:
+        raise ValueError(f"the brightness of what {' and '.join(models)} give cannot be set")
     columns = {
         title if brightness is None else f"{title}, {brightness:g}": (model, brightness)
         for title, model in models.items()
-        for brightness in options.brightness or [None]
+        for brightness in (options.brightness if title in told else [None])
     }
     rows = []
     for file in options.files:

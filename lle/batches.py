@@ -153,6 +153,8 @@ class Batches(keras.utils.PyDataset):
 class RawBatches(Batches):
     """Batches `(low, high)` of amplified packed frames and their references, else as `Batches` has them.
 
+    But for `zoom` and `drop_remainder`.
+
     Frame and reference get the same window, flip and turn. A flip of the packed frame is one of its planes: on the
     sensor it would also exchange the columns or rows of each cell, so a flipped plane lies up to one sensor pixel off.
     SID trains so too.

@@ -87,15 +87,16 @@ def versions():
 
 
 def note(folder):
-    """Add this machine to those that a run was trained on, which are listed in its folder."""
-    known, found = machines_of([folder]), hardware()
+    """Add this machine, and the backend in use, to those that a run was trained on, which are listed in its folder."""
+    here = versions()
+    known, found = machines_of([folder]), {**hardware(), "backend": f"{here['backend']} {here.get(here['backend'])}"}
     if found not in known:
         with replacing(Path(folder) / HARDWARE) as temporary:
             temporary.write_text(json.dumps([*known, found], indent=1), encoding="utf-8")
 
 
 def machines_of(folders):
-    """List the machines that the runs in these folders were trained on, each once: dictionaries as of `hardware`."""
+    """List the machines that the runs in these folders were trained on, each once: as `note` wrote them."""
     machines = []
     for path in (Path(folder) / HARDWARE for folder in folders):
         if path.is_file():  # runs of earlier versions have none

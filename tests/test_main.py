@@ -108,8 +108,14 @@ def test_compare_at_several_brightnesses(pairs, network, capsys):
     assert main(["compare", "low/1.png", "-o", "guessed.png"]) == 0
     heights = [Image.open(name).size[1] for name in ("told.png", "guessed.png")]
     assert heights[0] < heights[1]  # four pictures in the width of three
+    assert main([*arguments, "beside.png", "--model", "dawn", "--model", network]) == 0  # which has one column
     assert main([*arguments, "not.png", "--model", network]) == 1
-    assert "brightness" in capsys.readouterr().err and not Path("not.png").exists()
+    assert f"what {Path(network).stem} give cannot be set" in capsys.readouterr().err and not Path("not.png").exists()
+
+
+def test_a_folder_of_pairs_has_no_parts(pairs, network, capsys):
+    assert main(["evaluate", "--data", ".", "--model", network, "--split", "train"]) == 1
+    assert "--split is for samples and lol" in capsys.readouterr().err
 
 
 def test_no_input_is_replaced(pairs, network, capsys):

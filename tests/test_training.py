@@ -210,7 +210,8 @@ def test_result_file_and_table(tmp_path, write):
     assert saved["model"]["parameters"] == 12 and saved["epochs_finished"] == 2 and saved["settings"] == SETTINGS
     assert saved["metrics"]["eval15"]["1"]["psnr"] == pytest.approx(table.loc["1", "psnr"], abs=1e-5)
     assert saved["versions"]["keras"] == keras.__version__ and saved["hardware"]["cores"] >= 1
-    assert saved["training_hardware"] == [machine.hardware()]
+    backend = f"{keras.backend.backend()} {saved['versions'][keras.backend.backend()]}"
+    assert saved["training_hardware"] == [{**machine.hardware(), "backend": backend}]
     assert saved["validation_psnr"] == pytest.approx(read_log(tmp_path / "run/log.csv")["val_psnr"], abs=1e-3)
     fit(tmp_path / "before", 3)
     logs = [tmp_path / "before/log.csv", tmp_path / "run/log.csv"]
@@ -245,7 +246,8 @@ def test_what_became_of_a_published_network_gets_a_card_of_its_own(tmp_path):
 
 def test_a_run_lists_the_machines_that_trained_it(tmp_path, monkeypatch):
     fit(tmp_path, 2)
-    here = machine.hardware()
+    backend = keras.backend.backend()
+    here = {**machine.hardware(), "backend": f"{backend} {machine.versions()[backend]}"}
     monkeypatch.setattr(machine, "hardware", lambda: {**here, "gpu": "NVIDIA H100"})
     fit(tmp_path, 2)  # trains no more, so this one has no part in it
     assert machine.machines_of([tmp_path]) == [here]
