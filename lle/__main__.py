@@ -178,6 +178,7 @@ def _evaluate(options):
     table = table.rename(index=one_line)  # a name that is no UTF-8 can be neither printed nor written
     print(table.to_string(float_format="{:.4f}".format))
     if options.out:
+        _make_folder_of(options.out)
         with replacing(options.out) as temporary, naming(options.out):
             table.to_csv(temporary, index_label="image")
 
@@ -236,6 +237,7 @@ def _write_figure(figure, out):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of names in scripts for which Matplotlib has no font
         figure.savefig(memory, format=Path(out).suffix[1:].lower())
+    _make_folder_of(out)
     with replacing(out) as temporary, naming(out):
         temporary.write_bytes(memory.getbuffer())
 
@@ -278,9 +280,15 @@ def _check_out(options, formats=None):
         raise ValueError(f"{out} exists: give another name, or --force to overwrite it")
     if formats and out.suffix[1:].lower() not in formats:
         raise ValueError(f"{out}: the suffix must be one of {', '.join(sorted(formats))}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(out.parent, os.W_OK):
+    folder = next(parent for parent in out.absolute().parents if parent.exists())  # the others are made when needed
+    if not folder.is_dir():
+        raise ValueError(f"{out}: {folder} is no folder")
+    if not os.access(folder, os.W_OK):
         raise PermissionError(f"{out}: nothing can be written into this folder")
+
+
+def _make_folder_of(out):
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def test_compare_at_several_brightnesses(pairs, network, capsys):
     heights = [Image.open(name).size[1] for name in ("told.png", "guessed.png")]
     assert heights[0] < heights[1]  # four pictures in the width of three
     assert main([*arguments, "beside.png", "--model", "dawn", "--model", network]) == 0  # which has one column
-    assert main([*arguments, "not.png", "--model", network]) == 1
-    assert f"what {Path(network).stem} give cannot be set" in capsys.readouterr().err and not Path("not.png").exists()
+    assert main([*arguments, "new/folder/not.png", "--model", network]) == 1
+    assert f"what {Path(network).stem} give cannot be set" in capsys.readouterr().err and not Path("new").exists()
 
 
 def test_a_folder_of_pairs_has_no_parts(pairs, network, capsys):
@@ -174,6 +174,8 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
         (["evaluate", "--data", "nowhere"], "lle: nowhere: neither samples nor lol nor a folder"),
         (["evaluate", "--data", ".", "-o", "low"], "lle: low is a folder"),
         (["compare", "low/1.png", "-o", "sheet.doc"], "lle: sheet.doc: the suffix must be one of "),
+        (["compare", "low/1.png", "-o", "notes.txt/new/sheet.png"], "lle: notes.txt/new/sheet.png: "),
+        (["evaluate", "--data", ".", "-o", "notes.txt/table.csv"], "lle: notes.txt/table.csv: "),
         (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
         (["compare", "missing.png", "-o", "sheet.png"], "lle: [Errno 2] No such file or directory: 'missing.png'"),
         (["results", "nowhere"], "lle: nowhere: no result file (*.json) there"),
