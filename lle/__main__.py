@@ -178,7 +178,6 @@ def _evaluate(options):
     table = table.rename(index=one_line)  # a name that is no UTF-8 can be neither printed nor written
     print(table.to_string(float_format="{:.4f}".format))
     if options.out:
-        _make_folder_of(options.out)
         with replacing(options.out) as temporary, naming(options.out):
             table.to_csv(temporary, index_label="image")
 
@@ -212,7 +211,7 @@ def _compare(options):
         if os.path.isdir(file):
             raise ValueError(f"{file} is a folder: name the pictures that go on the sheet")
     titles = [Path(name).stem for name in names]
-    models = dict(zip(titles if len(set(titles)) == len(names) else names, map(load, names), strict=True))
+    models = dict(zip(titles if len({"input", *titles}) > len(names) else names, map(load, names), strict=True))
     told = {title for title, model in models.items() if options.brightness and hasattr(model, "prepare")}
     if options.brightness and not told:
         raise ValueError(f"the brightness of what {' and '.join(models)} give cannot be set")
@@ -237,7 +236,6 @@ def _write_figure(figure, out):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of names in scripts for which Matplotlib has no font
         figure.savefig(memory, format=Path(out).suffix[1:].lower())
-    _make_folder_of(out)
     with replacing(out) as temporary, naming(out):
         temporary.write_bytes(memory.getbuffer())
 
@@ -271,7 +269,7 @@ def _check_inputs(out, files):
 
 def _check_out(options, formats=None):
     """Find out before the work, not after it, that the output cannot be written."""
-    if not options.out:
+    if options.out is None:
         return
     out = Path(options.out)
     if out.is_dir():
@@ -280,15 +278,12 @@ def _check_out(options, formats=None):
         raise ValueError(f"{out} exists: give another name, or --force to overwrite it")
     if formats and out.suffix[1:].lower() not in formats:
         raise ValueError(f"{out}: the suffix must be one of {', '.join(sorted(formats))}")
-    folder = next(parent for parent in out.absolute().parents if parent.exists())  # the others are made when needed
+    # Folders that are missing are made when the file is written; a link that leads nowhere is none of them.
+    folder = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
         raise ValueError(f"{out}: {folder} is no folder")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{out}: nothing can be written into this folder")
-
-
-def _make_folder_of(out):
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{out}: nothing can be written into {folder}")
 
 
 if __name__ == "__main__":

@@ -176,6 +176,8 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
         (["compare", "low/1.png", "-o", "sheet.doc"], "lle: sheet.doc: the suffix must be one of "),
         (["compare", "low/1.png", "-o", "notes.txt/new/sheet.png"], "lle: notes.txt/new/sheet.png: "),
         (["evaluate", "--data", ".", "-o", "notes.txt/table.csv"], "lle: notes.txt/table.csv: "),
+        (["evaluate", "--data", ".", "-o", "dangling/table.csv"], "lle: dangling/table.csv: "),
+        (["evaluate", "--data", ".", "-o", ""], "lle: . is a folder"),
         (["evaluate", "--data", "lol"], "lle: LOL v1 is not at data/LOLdataset"),
         (["compare", "missing.png", "-o", "sheet.png"], "lle: [Errno 2] No such file or directory: 'missing.png'"),
         (["results", "nowhere"], "lle: nowhere: no result file (*.json) there"),
@@ -186,6 +188,7 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
 def test_errors_are_one_line(pairs, network, capsys, arguments, message):
     Path("notes.txt").write_text("mine")
     Path("notes.keras").write_text("no archive")
+    Path("dangling").symlink_to("gone")
     arguments += [] if "--model" in arguments or arguments[0] == "results" else ["--model", network]
     assert main(arguments) == 1
     error = capsys.readouterr().err
