@@ -113,6 +113,15 @@ def test_version_2_with_gamma_and_colours(tmp_path):
     np.testing.assert_allclose(model(image), 122 / 255, atol=1e-6)  # floor(255 * 0.2 ** (1 / 2.2))
 
 
+def test_version_2_at_half_the_size(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = mirnet_v2(8, 1, groups=(1,), gamma=2.2, color_residual=True, half_size=True)
+    added = 8 * 3 * (6 * 6 - 3 * 3) + (8 * 3 * 3 + 1) * (12 - 3)  # in the first and in the last convolution
+    count = mirnet_v2(8, 1, groups=(1,)).count_params() + added
+    check_model(model, count, tmp_path / "model.keras", (16, 24, 3), idle=lambda path: "bias" in path)
+    assert run(model, np.zeros((9, 14, 3), "float32")).shape == (9, 14, 3)
+
+
 def test_version_2_has_the_published_size():
     assert mirnet_v2().count_params() == pytest.approx(5.9e6, rel=0.02)  # table 4 of the paper
 
