@@ -52,7 +52,7 @@ REPORTS = (
 SEED = re.compile(r"_seed_\d+$")
 
 
-def save(path, model, settings, tables, log=None, as_printed=None):
+def save(path, model, settings, tables, log=None, as_printed=None, members=()):
     """Write the result file of a run.
 
     Args:
@@ -67,6 +67,7 @@ def save(path, model, settings, tables, log=None, as_printed=None):
             must have the column `seconds`, as those of `lle.training.resumable` have. The machines that it was trained
             on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
+        members: In place of `log`, those of the networks whose outputs an ensemble averages. Their wall times add up.
 
     Returns:
         What was written, as a dictionary.
@@ -91,16 +92,18 @@ def save(path, model, settings, tables, log=None, as_printed=None):
     }
     if as_printed is not None:
         result["psnr_as_printed"] = float(as_printed)
-    if log is not None:
-        logs = [Path(part) for part in (log if isinstance(log, list) else [log])]
-        rows = [read_log(part) for part in logs]
-        if machines := machines_of(part.parent for part in logs):
-            result["training_hardware"] = machines
+    phases = [] if log is None else log if isinstance(log, list) else [log]
+    logs = [Path(part) for part in (*phases, *members)]
+    rows = [read_log(part) for part in logs]
+    if machines := machines_of(part.parent for part in logs):
+        result["training_hardware"] = machines
+    if phases:
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
+    if rows:
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
-        if "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
-            known = [None if np.isnan(value) else round(float(value), 3) for value in rows[-1]["val_psnr"]]
-            result["validation_psnr"] = known  # `None` for the epochs without a validation (`validation_freq`)
+    if phases and "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
+        known = [None if np.isnan(value) else round(float(value), 3) for value in rows[-1]["val_psnr"]]
+        result["validation_psnr"] = known  # `None` for the epochs without a validation (`validation_freq`)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

@@ -217,6 +217,9 @@ def test_result_file_and_table(tmp_path, write):
     logs = [tmp_path / "before/log.csv", tmp_path / "run/log.csv"]
     in_phases = results.save(tmp_path / "phases.json", model, SETTINGS, {}, logs)
     assert in_phases["epochs_finished"] == 5 and in_phases["validation_psnr"] == saved["validation_psnr"]
+    ensemble = results.save(tmp_path / "ensemble.json", model, SETTINGS, {}, members=logs)
+    assert all(ensemble[key] == in_phases[key] for key in ("training_hardware", "training_seconds"))
+    assert "epochs_finished" not in ensemble and "validation_psnr" not in ensemble
     (tmp_path / "now_and_then.csv").write_text("epoch,seconds,val_psnr\n0,1,NA\n1,1,20.5\n")
     now_and_then = results.save(tmp_path / "n.json", model, SETTINGS, {}, tmp_path / "now_and_then.csv")
     assert now_and_then["validation_psnr"] == [None, 20.5]
