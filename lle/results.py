@@ -67,16 +67,21 @@ def save(path, model, settings, tables, log=None, as_printed=None, members=()):
             must have the column `seconds`, as those of `lle.training.resumable` have. The machines that it was trained
             on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
-        members: In place of `log`, those of the networks whose outputs an ensemble averages. Their wall times add up.
+        members: In place of `log`, those of the networks whose outputs an ensemble averages. Their wall times add up,
+            also where the networks were trained at the same time.
 
     Returns:
         What was written, as a dictionary.
 
     Raises:
         OSError: If the file cannot be written, or the log not be read.
-        ValueError: If two pictures of a table have the same name, of which the file would hold one.
+        ValueError: If two pictures of a table have the same name, of which the file would hold one, or there are both a
+            log and members.
     """
     import keras
+
+    if log is not None and members:
+        raise ValueError("give the log of a run or those of an ensemble's members, not both")
 
     path = Path(path)
     kind, arguments = _kind_and_arguments(model)
@@ -92,16 +97,16 @@ def save(path, model, settings, tables, log=None, as_printed=None, members=()):
     }
     if as_printed is not None:
         result["psnr_as_printed"] = float(as_printed)
-    phases = [] if log is None else log if isinstance(log, list) else [log]
-    logs = [Path(part) for part in (*phases, *members)]
+    phases = log if isinstance(log, list) else [log]
+    logs = [Path(part) for part in members or phases if part is not None]
     rows = [read_log(part) for part in logs]
     if machines := machines_of(part.parent for part in logs):
         result["training_hardware"] = machines
-    if phases:
+    if log is not None:
         result["epochs_finished"] = sum(len(part["epoch"]) for part in rows)
     if rows:
         result["training_seconds"] = round(sum(float(part["seconds"].sum()) for part in rows), 1)
-    if phases and "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
+    if log is not None and "val_psnr" in rows[-1]:  # with these a figure needs no log, which stays where it was made
         known = [None if np.isnan(value) else round(float(value), 3) for value in rows[-1]["val_psnr"]]
         result["validation_psnr"] = known  # `None` for the epochs without a validation (`validation_freq`)
     with replacing(path) as temporary:

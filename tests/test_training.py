@@ -220,6 +220,8 @@ def test_result_file_and_table(tmp_path, write):
     ensemble = results.save(tmp_path / "ensemble.json", model, SETTINGS, {}, members=logs)
     assert all(ensemble[key] == in_phases[key] for key in ("training_hardware", "training_seconds"))
     assert "epochs_finished" not in ensemble and "validation_psnr" not in ensemble
+    with pytest.raises(ValueError, match="not both"):
+        results.save(tmp_path / "both.json", model, SETTINGS, {}, logs, members=logs)
     (tmp_path / "now_and_then.csv").write_text("epoch,seconds,val_psnr\n0,1,NA\n1,1,20.5\n")
     now_and_then = results.save(tmp_path / "n.json", model, SETTINGS, {}, tmp_path / "now_and_then.csv")
     assert now_and_then["validation_psnr"] == [None, 20.5]

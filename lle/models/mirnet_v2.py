@@ -27,7 +27,7 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
         color_residual: Whether the smoothed colours of the picture (see `lle.models.colors`) are added to the output,
             which then goes through a sigmoid, in place of the picture itself. Not in the paper.
         half_size: Whether the first stream has half the size of the picture, to which a convolution leads in steps of
-            two pixels; the last one gives four pixels at a time. A quarter of the work. Not in the paper.
+            two pixels; the last convolution gives four pixels at a time. Not in the paper.
 
     Returns:
         A `keras.Model` from pictures, `(batch, height, width, 3)`, in [0, 1], height and width multiples of 4 (8 with
@@ -41,8 +41,8 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
     inputs = keras.Input((None, None, 3))
     picture = inputs if gamma == 1 else GammaCorrection(gamma, dtype="float32")(inputs)
-    size = {"kernel_size": 6, "strides": 2} if half_size else {"kernel_size": 3}
-    features = layers.Conv2D(channels, padding="same", **size)(picture)
+    entry = {"kernel_size": 6, "strides": 2} if half_size else {"kernel_size": 3}
+    features = layers.Conv2D(channels, padding="same", **entry)(picture)
     for count in groups:
         group = features
         for _ in range(num_mrb):
