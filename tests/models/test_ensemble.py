@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lle.enhance import run
-from lle.models import Dawn, ZeroDCE, deeper_unet, ensemble, mirnet, sid_unet, unet
+from lle.models import Dawn, TwoScales, ZeroDCE, deeper_unet, ensemble, mirnet, self_ensemble, sid_unet, unet
 
 IMAGE = np.random.default_rng(0).random((10, 13, 3), dtype="float32")
 
@@ -39,3 +39,67 @@ def test_cards():
     assert not hasattr(ensemble([alone]), "card")
     with pytest.raises(ValueError, match="at least one"):
         ensemble([])
+
+
+def test_self_ensemble_is_the_mean_over_flips_and_turns_and_saves(tmp_path):
+    model = unet(2, 1)
+    model.set_weights([np.random.default_rng(1).normal(0, 0.1, w.shape) ** 2 for w in model.get_weights()])
+    views = [np.rot90(picture, turns) for picture in (IMAGE, IMAGE[:, ::-1]) for turns in range(4)]
+    outputs = [model.predict(np.ascontiguousarray(view)[None], verbose=0)[0] for view in views]
+    back = [np.rot90(output, -(number % 4)) for number, output in enumerate(outputs)]
+    expected = np.mean([*back[:4], *(output[:, ::-1] for output in back[4:])], axis=0)
+    turned = self_ensemble(model)
+    np.testing.assert_allclose(turned.predict(IMAGE[None], verbose=0)[0], expected, atol=1e-6)
+    assert turned.count_params() == model.count_params() and turned.card == model.card
+    turned.save(tmp_path / "turned.keras")
+    again = keras.saving.load_model(tmp_path / "turned.keras", safe_mode=True)
+    np.testing.assert_allclose(again.predict(IMAGE[None], verbose=0)[0], expected, atol=1e-6)
+    assert again.card == model.card
+
+
+def test_self_ensemble_does_not_care_how_a_picture_is_turned():
+    turned = self_ensemble(deeper_unet(2, 1, attention=True))
+    output = turned.predict(IMAGE[None], verbose=0)[0]
+    upright = turned.predict(np.ascontiguousarray(np.rot90(IMAGE))[None], verbose=0)[0]
+    np.testing.assert_allclose(np.rot90(output), upright, atol=1e-5)
+
+
+def test_self_ensemble_refuses_what_it_cannot_flip():
+    with pytest.raises(ValueError, match="packed camera raw"):
+        self_ensemble(sid_unet(2, 2))
+    with pytest.raises(ValueError, match="shown tiles alone"):
+        self_ensemble(Dawn((4, 6), hints=3, exposure_width=4))
+
+
+def times(factor):
+    """A network that multiplies, for what comes of two of them."""
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(factor)])
+    model.card = {"stride": 1, "halo": 0}
+    return model
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_two_scales_have_the_brightness_of_both_by_their_shares(share):
+    dark = 0.2 * np.random.default_rng(2).random((128, 160, 3), dtype="float32") + 0.1
+    output = TwoScales(times(3), times(2), size=64, share=share)(dark[None])[0]
+    expected = (3 * share + 2 * (1 - share)) * dark
+    assert output.shape == dark.shape and output.dtype == np.float32
+    assert abs(output.mean() - expected.mean()) < 0.01
+    detail = output / dark  # the cells are brightened evenly, but for where they differ
+    assert detail.std() < 0.05 * detail.mean()
+
+
+def test_two_scales_take_where_it_is_bright_from_the_coarse_one():
+    half = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x * 0 + [[[[0.8, 0.4, 0.2]]]])]
+    )
+    output = TwoScales(half, times(2), size=16, share=1)(np.full((1, 30, 50, 3), 0.2, "float32"))
+    np.testing.assert_allclose(output[0, 10, 10], [0.8, 0.4, 0.2], atol=0.02)
+    assert TwoScales(times(3), times(2)).count_params() == 0
+
+
+def test_two_scales_refuse():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        TwoScales(times(1), times(1), share=1.5)
+    with pytest.raises(ValueError, match="one picture at a time"):
+        TwoScales(times(1), times(1))(np.zeros((2, 8, 8, 3), "float32"))
