@@ -9,7 +9,7 @@ from lle.models.mirnet import mirnet
 from lle.models.mirnet_v2 import mirnet_v2
 from lle.models.network import Network
 from lle.models.sid_unet import sid_unet
-from lle.models.two_scales import TwoScales
+from lle.models.two_scales import TwoScales, remembering
 from lle.models.unet_gan import UNetGAN
 from lle.models.unet_residual_attention import unet_residual_attention
 from lle.models.unet_vae import UNetVAE
@@ -28,6 +28,7 @@ __all__ = [
     "ensemble",
     "mirnet",
     "mirnet_v2",
+    "remembering",
     "self_ensemble",
     "sid_unet",
     "unet",

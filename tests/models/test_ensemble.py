@@ -2,8 +2,20 @@ import keras
 import numpy as np
 import pytest
 
+from lle import data, metrics, results
 from lle.enhance import run
-from lle.models import Dawn, TwoScales, ZeroDCE, deeper_unet, ensemble, mirnet, self_ensemble, sid_unet, unet
+from lle.models import (
+    Dawn,
+    TwoScales,
+    ZeroDCE,
+    deeper_unet,
+    ensemble,
+    mirnet,
+    remembering,
+    self_ensemble,
+    sid_unet,
+    unet,
+)
 
 IMAGE = np.random.default_rng(0).random((10, 13, 3), dtype="float32")
 
@@ -103,3 +115,27 @@ def test_two_scales_refuse():
         TwoScales(times(1), times(1), share=1.5)
     with pytest.raises(ValueError, match="one picture at a time"):
         TwoScales(times(1), times(1))(np.zeros((2, 8, 8, 3), "float32"))
+
+
+def test_remembering_asks_once_for_each_picture():
+    asked = []
+
+    def brighten(batch):
+        asked.append(batch.shape)
+        return 2 * batch
+
+    once = remembering(brighten)
+    first, second = IMAGE[None] / 4, IMAGE[None, ::-1] / 4
+    for batch in (first, second, first):
+        np.testing.assert_allclose(once(batch), 2 * batch)
+    assert len(asked) == 2
+
+
+def test_two_scales_can_be_measured_and_recorded(tmp_path):
+    both = TwoScales(times(4), times(3), size=32, share=0.25)
+    table = metrics.evaluate(both, data.samples().test[:1])
+    assert (
+        table.loc["mean", "psnr"] > metrics.evaluate(lambda batch: batch, data.samples().test[:1]).loc["mean", "psnr"]
+    )
+    saved = results.save(tmp_path / "both.json", both, {"data": "samples"}, {"samples": table})
+    assert saved["model"] == {"class": "TwoScales", "parameters": 0, "arguments": {"size": 32, "share": 0.25}}
