@@ -67,8 +67,8 @@ def save(path, model, settings, tables, log=None, as_printed=None, members=()):
             must have the column `seconds`, as those of `lle.training.resumable` have. The machines that it was trained
             on are read from beside it.
         as_printed: The PSNR in dB that the report prints of such a run, where it is not the mean over a test set.
-        members: In place of `log`, those of the networks whose outputs an ensemble averages. Their wall times add up,
-            also where the networks were trained at the same time.
+        members: In place of `log`, those of the networks that an ensemble or `lle.models.TwoScales` is made of. Their
+            wall times add up, also where the networks were trained at the same time.
 
     Returns:
         What was written, as a dictionary.

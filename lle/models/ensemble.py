@@ -1,4 +1,4 @@
-"""Several trained networks as one, and one as several."""
+"""Several trained networks as one, and one that sees a picture in several views."""
 
 import math
 from itertools import product
@@ -58,8 +58,8 @@ def self_ensemble(model):
         model: A trained network from pictures, `(batch, height, width, 3)`, to such pictures. A copy of it goes in.
 
     Returns:
-        A `keras.Model` from such pictures, in [0, 1], to float32 pictures of the same shape, with the card of the first
-        and as many parameters.
+        A `keras.Model` from such pictures, in [0, 1], both sides multiples of the network's stride, to float32 pictures
+        of the same shape, with that network's card, if it has one, and as many parameters.
 
     Raises:
         ValueError: If the network is `Dawn`, as for `ensemble`, or takes packed camera raw, where a flip would exchange
@@ -71,7 +71,7 @@ def self_ensemble(model):
     inputs = keras.Input((None, None, 3))
     outputs = []
     for axes, transposed in product(((), (1,), (2,), (1, 2)), (False, True)):
-        seen = alone(View(axes, transposed)(inputs))
+        seen = alone(View(axes, transposed, dtype="float32")(inputs))
         outputs.append(View(axes, transposed, back=True, dtype="float32")(seen))
     turned = Network(inputs, layers.Average(dtype="float32")(outputs), name="self_ensemble")
     if hasattr(alone, "card"):

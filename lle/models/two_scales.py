@@ -1,26 +1,34 @@
-"""The brightness from a network that is shown the whole picture, the rest from one that was shown crops."""
+"""The brightness from a network that was trained on whole pictures, the rest from one that was trained on crops."""
+
+import hashlib
+from numbers import Integral
 
 import cv2
 import numpy as np
 
-CELLS = 32  # across the picture, in which the brightness of the two is compared
-OFFSET = 0.01  # keeps the ratio of two dark cells within bounds
+from lle.enhance import run
+
+CELLS = 32  # along each side of the picture; in these the brightness of the two is compared
+OFFSET = 0.01  # bounds the ratio where the fine result is dark
 
 
 class TwoScales:
-    """Two networks as one: how bright and which colour from the coarse one, everything else from the fine one.
+    """Two networks as one: the detail of the fine one, and a mixture of the brightness and colours of both.
 
     A network that learns from crops cannot tell how bright the whole picture should be; one that learns from whole
     pictures, reduced so that they fit, cannot tell what is noise at full size. So the fine one enhances the picture,
-    the coarse one the same picture reduced, and each of 32x32 cells of the fine result is multiplied, colour by colour,
-    by what it takes to have the mean of both there, with bilinear interpolation between the cells.
+    the coarse one the same picture reduced. The fine result is divided into 32 by 32 cells, and each is multiplied,
+    colour by colour, so that its mean comes to `share` of the coarse result's mean there and the rest of its own, with
+    bilinear interpolation between the cells. Where the fine result is nearly black it stays dark, and what comes out
+    above 1 is clipped.
 
     It is no `keras.Model`, but a function of a whole picture as `lle.metrics.evaluate` and `lle.enhance.run` take it.
 
     Args:
         coarse: A network that was trained on whole pictures, reduced to squares.
         fine: A network that was trained on crops of pictures at their own size.
-        size: The side of the squares in pixels, a multiple of what the coarse network asks for.
+        size: The side of the squares in pixels. If it is no multiple of the coarse network's stride, they are continued
+            by reflection, as `lle.enhance.run` does.
         share: Of the coarse network in the brightness, between 0 (that of the fine one) and 1.
 
     Call arguments:
@@ -30,7 +38,8 @@ class TwoScales:
         A picture of the same shape, float32, in [0, 1].
 
     Raises:
-        ValueError: If `share` does not lie between 0 and 1; and from a call, if there is more than one picture.
+        ValueError: If `share` does not lie between 0 and 1, or `size` is no whole number of at least 1. From a call, if
+            there is more than one picture, or it is not as above.
 
     Example:
 
@@ -44,16 +53,14 @@ class TwoScales:
     def __init__(self, coarse, fine, size=150, share=0.5):
         if not 0 <= share <= 1:
             raise ValueError(f"share must lie between 0 and 1, got {share}")
+        if not (isinstance(size, Integral) and size >= 1):
+            raise ValueError(f"size must be a whole number of at least 1, got {size}")
         self.coarse, self.fine, self.size, self.share = coarse, fine, size, share
 
     def __call__(self, batch):
-        from lle.enhance import run  # which imports this package to load networks
-
-        if len(batch) != 1:
-            raise ValueError(f"one picture at a time, got {len(batch)}")
-        picture = np.asarray(batch[0], "float32")
-        small = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        coarse, fine = run(self.coarse, small), run(self.fine, picture)
+        picture = _only_one(batch)
+        fine = run(self.fine, picture)  # which checks the picture
+        coarse = run(self.coarse, cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA))
         wanted, found = (cv2.resize(part, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for part in (coarse, fine))
         ratio = 1 + self.share * ((wanted + OFFSET) / (found + OFFSET) - 1)
         ratio = cv2.resize(ratio, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -64,28 +71,38 @@ class TwoScales:
         return self.coarse.count_params() + self.fine.count_params()
 
     def get_config(self):
-        """What sets it apart from another of the same networks."""
+        """Its settings, without the networks."""
         return {"size": self.size, "share": self.share}
 
 
 def remembering(network):
     """Let a network enhance each picture once, however often it is asked, as where several shares are tried.
 
+    For measuring: what it returns keeps every result in memory, and has no `count_params`.
+
     Args:
         network: What `lle.enhance.run` takes.
 
     Returns:
         A function of a batch of one picture, `(1, height, width, 3)`, float, in [0, 1], to the enhanced one, which
-        `lle.enhance.run` and `TwoScales` take in the network's place. It keeps all results in memory.
-    """
-    from lle.enhance import run
+        `lle.enhance.run` and `TwoScales` take in the network's place.
 
+    Raises:
+        ValueError: From a call, if there is more than one picture.
+    """
     known = {}
 
     def enhance_once(batch):
-        key = batch.shape, batch.tobytes()
+        picture = _only_one(batch)
+        key = picture.shape, hashlib.sha256(np.ascontiguousarray(picture)).digest()
         if key not in known:
-            known[key] = run(network, batch[0])[None]
+            known[key] = run(network, picture)[None]
         return known[key]
 
     return enhance_once
+
+
+def _only_one(batch):
+    if len(batch) != 1:
+        raise ValueError(f"one picture at a time, got {len(batch)}")
+    return np.asarray(batch[0])
