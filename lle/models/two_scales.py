@@ -55,7 +55,7 @@ class TwoScales:
             raise ValueError(f"share must lie between 0 and 1, got {share}")
         if not (isinstance(size, Integral) and size >= 1):
             raise ValueError(f"size must be a whole number of at least 1, got {size}")
-        self.coarse, self.fine, self.size, self.share = coarse, fine, size, share
+        self.coarse, self.fine, self.size, self.share = coarse, fine, int(size), float(share)
 
     def __call__(self, batch):
         picture = _only_one(batch)
