@@ -19,8 +19,8 @@ class TwoScales:
     pictures, reduced so that they fit, cannot tell what is noise at full size. So the fine one enhances the picture,
     the coarse one the same picture reduced. The fine result is divided into 32 by 32 cells, and each is multiplied,
     colour by colour, so that its mean comes to `share` of the coarse result's mean there and the rest of its own, with
-    bilinear interpolation between the cells. Where the fine result is nearly black it stays dark, and what comes out
-    above 1 is clipped.
+    bilinear interpolation between the cells. Where the fine result is nearly black it stays dark, what comes out above
+    1 is clipped, and at a hard edge between dark and bright, where cells hold both, a halo about a cell wide may show.
 
     It is no `keras.Model`, but a function of a whole picture as `lle.metrics.evaluate` and `lle.enhance.run` take it.
 
@@ -85,7 +85,7 @@ def remembering(network):
 
     Returns:
         A function of a batch of one picture, `(1, height, width, 3)`, float, in [0, 1], to the enhanced one, which
-        `lle.enhance.run` and `TwoScales` take in the network's place.
+        `lle.enhance.run` and `TwoScales` take in the network's place, and which cannot be written to.
 
     Raises:
         ValueError: From a call, if there is more than one picture.
@@ -97,6 +97,7 @@ def remembering(network):
         key = picture.shape, hashlib.sha256(np.ascontiguousarray(picture)).digest()
         if key not in known:
             known[key] = run(network, picture)[None]
+            known[key].flags.writeable = False  # or a caller could change what the next one gets
         return known[key]
 
     return enhance_once

@@ -64,7 +64,7 @@ def test_remembering_asks_once_for_each_picture():
         assert abs(output.mean() - 2 * first.mean()) < 0.01
     for batch in (first, second, first):
         np.testing.assert_allclose(once(batch), 2 * batch, rtol=1e-6)
-    assert len(asked) == 2
+    assert len(asked) == 2 and not once(first).flags.writeable
 
 
 def test_can_be_measured_and_recorded(tmp_path):
