@@ -30,8 +30,10 @@ def mirnet(channels=64, num_rrg=3, num_mrb=2, block="multi_scale", softmax_over=
         which may leave [0, 1]. Height and width must be multiples of 4 (any size for `"plain"`).
 
     Raises:
-        ValueError: If `block` or `softmax_over` is not known.
+        ValueError: If `block` or `softmax_over` is not known, or there is no group or no block in it.
     """
+    if num_rrg < 1 or num_mrb < 1:
+        raise ValueError(f"num_rrg and num_mrb must be at least 1, got {num_rrg} and {num_mrb}")
     if block not in BLOCKS or softmax_over not in SOFTMAXES:
         raise ValueError(
             f"block must be one of {BLOCKS} and softmax_over one of {SOFTMAXES}, got {block!r} and {softmax_over!r}"

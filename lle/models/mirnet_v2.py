@@ -34,8 +34,11 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
         `half_size`), to float32 pictures of the same shape, which may leave [0, 1] unless `color_residual` is set.
 
     Raises:
-        ValueError: If the groups do not divide the channels, or `gamma` is not positive.
+        ValueError: If there is no group or no block in it, the groups do not divide the channels, or `gamma` is not
+            positive.
     """
+    if num_mrb < 1 or not groups:
+        raise ValueError(f"num_mrb and the number of groups must be at least 1, got {num_mrb} and {len(groups)}")
     widths = [int(channels * widening**level) for level in range(3)]
     if any(width % count for width in widths for count in groups):
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")

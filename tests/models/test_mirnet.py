@@ -155,6 +155,10 @@ def test_refuses():
         mirnet(block="residual")
     with pytest.raises(ValueError, match="softmax_over"):
         mirnet(softmax_over="places")
+    with pytest.raises(ValueError, match="num_rrg and num_mrb must be at least 1"):
+        mirnet(num_rrg=0)
+    with pytest.raises(ValueError, match="num_mrb and the number of groups must be at least 1"):
+        mirnet_v2(groups=())
     with pytest.raises(ValueError, match="do not all divide"):
         mirnet_v2(6, groups=(4,))
     with pytest.raises(ValueError, match="gamma must be above 0"):
