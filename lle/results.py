@@ -154,7 +154,7 @@ def publish(model, result, folder, chosen_by):
     return card
 
 
-def table(folder="results"):
+def table(folder="results", names=None):
     """Collect result files into one Markdown table, a row for each network and test set.
 
     Files whose names differ by their seed alone (`..._seed_0`, `..._seed_1`) share a row, with the lowest and the
@@ -162,14 +162,16 @@ def table(folder="results"):
 
     Args:
         folder: Where the JSON files are.
+        names: Those to collect, each with all its seeds; `None` for all.
 
     Returns:
         Markdown text.
 
     Raises:
-        ValueError: If the folder holds no result file, or one that is not a result.
+        ValueError: If the folder holds no such result file, or one that is not a result.
     """
     paths = sorted(Path(folder).glob("*.json"))
+    paths = [path for path in paths if names is None or SEED.sub("", path.stem) in names]
     if not paths:
         raise ValueError(f"{folder}: no result file (*.json) there")
     rows = _join_seeds(row for path in paths for row in _rows(path))

@@ -18,9 +18,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_tables_are_the_generated_ones():
-    for name, make in {"results": results.table, "reports": results.reports_table}.items():
-        table = README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
-        assert table == make(ROOT / "results")
+    folder, shipped = ROOT / "results", [path.stem for path in (ROOT / "weights").glob("*.json")]
+    every_result = (folder / "README.md").read_text(encoding="utf-8")
+    for page, name, generated in (
+        (README, "reports", results.reports_table(folder)),
+        (README, "networks", results.table(folder, shipped)),
+        (every_result, "results", results.table(folder)),
+    ):
+        assert page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == generated
 
 
 def test_what_it_names_exists():

@@ -282,6 +282,7 @@ def test_seeds_share_a_row(tmp_path):
     lines = results.table(tmp_path).splitlines()[2:]
     assert lines[0] == "| net (3 seeds) | 1,200 | LOL | 12 | eval15 (1 images) | 9.50 to 10.20 | 0.500 |"
     assert lines[1].startswith("| other_seed_0 | 1,200 | pairs, darkened | 12 | eval15 (1 images) | 7.00 |")
+    assert results.table(tmp_path, ["net"]).splitlines()[2:] == lines[:1]
 
 
 def test_the_table_of_reports(tmp_path):
