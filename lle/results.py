@@ -162,16 +162,20 @@ def table(folder="results", names=None):
 
     Args:
         folder: Where the JSON files are.
-        names: Those to collect, each with all its seeds; `None` for all.
+        names: List of the names of those to collect, without the seed; `None` for all.
 
     Returns:
         Markdown text.
 
     Raises:
-        ValueError: If the folder holds no such result file, or one that is not a result.
+        ValueError: If the folder holds no result file, none of a name, or one that is not a result.
     """
     paths = sorted(Path(folder).glob("*.json"))
-    paths = [path for path in paths if names is None or SEED.sub("", path.stem) in names]
+    if names is not None:
+        stems = [SEED.sub("", path.stem) for path in paths]
+        if missing := sorted(set(names) - set(stems)):
+            raise ValueError(f"{folder}: no result called {', '.join(missing)} (the name is without the seed)")
+        paths = [path for path, stem in zip(paths, stems, strict=True) if stem in set(names)]
     if not paths:
         raise ValueError(f"{folder}: no result file (*.json) there")
     rows = _join_seeds(row for path in paths for row in _rows(path))

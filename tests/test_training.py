@@ -283,6 +283,8 @@ def test_seeds_share_a_row(tmp_path):
     assert lines[0] == "| net (3 seeds) | 1,200 | LOL | 12 | eval15 (1 images) | 9.50 to 10.20 | 0.500 |"
     assert lines[1].startswith("| other_seed_0 | 1,200 | pairs, darkened | 12 | eval15 (1 images) | 7.00 |")
     assert results.table(tmp_path, ["net"]).splitlines()[2:] == lines[:1]
+    with pytest.raises(ValueError, match="no result called net_seed_0 "):
+        results.table(tmp_path, ["net", "net_seed_0"])
 
 
 def test_the_table_of_reports(tmp_path):

@@ -43,6 +43,11 @@ def test_everything_shipped_has_a_card_and_the_default_is_there():
     assert sum(file.stat().st_size for file in (ROOT / "weights").iterdir()) < 40e6
 
 
+def test_report_3_s_network_takes_the_report_s_size():
+    dark = np.full((1, 150, 150, 3), 0.1, "float32")
+    assert lle.load("deeper_unet")(dark).shape == dark.shape
+
+
 def test_the_default_network_brightens_a_dark_photograph():
     from lle import data, metrics
 

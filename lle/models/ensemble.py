@@ -25,9 +25,14 @@ def ensemble(members):
         `card` has the stride and halo that suit all members that have a card.
 
     Raises:
+        TypeError: If one is no `keras.Model`, such as the name of a network.
         ValueError: If there is no member, or one looks at the whole picture before its tiles (`Dawn`), which the
             ensemble could not hand to it.
     """
+    members = [members] if isinstance(members, (str, keras.Model)) else list(members)
+    for member in members:
+        if not isinstance(member, keras.Model):
+            raise TypeError(f"members must be networks, such as lle.load gives by name, got {member!r}")
     if not members or any(hasattr(member, "prepare") for member in members):
         raise ValueError("an ensemble needs at least one network, each of which is shown tiles alone (Dawn is not)")
     cards = [member.card for member in members if hasattr(member, "card")]
