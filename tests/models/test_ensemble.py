@@ -31,6 +31,19 @@ def test_refuses_networks_that_look_at_the_whole_first():
         ensemble([Dawn((4, 6), hints=3, exposure_width=4)])
 
 
+@pytest.mark.parametrize("members", ["deeper_unet", ["deeper_unet"], [deeper_unet]])
+def test_refuses_what_is_no_network(members):
+    with pytest.raises(TypeError, match="members must be networks"):
+        ensemble(members)
+
+
+def test_takes_one_network_alone_or_any_iterable():
+    member = deeper_unet(2, 1)
+    dark = np.full((1, 8, 8, 3), 0.1, "float32")
+    for members in (member, (each for each in [member, member])):
+        assert np.allclose(ensemble(members)(dark), member(dark), atol=1e-6)
+
+
 def test_cards():
     assert ensemble([mirnet(8, 1, 1, block="plain"), unet(2, 3)]).card == {"stride": 8, "halo": 56}
     raw = ensemble([sid_unet(2, 2), sid_unet(2, 2)])
