@@ -16,7 +16,7 @@ def ensemble(members):
     time, and removes what the members do not agree on. The result saves to a `.keras` file of its own.
 
     Args:
-        members: Trained networks, at least one (which may come alone), from pictures `(batch, height, width, 3)` to such pictures, or all on
+        members: Trained networks, or one alone, from pictures `(batch, height, width, 3)` to such pictures, or all on
             packed camera raw (`channels` in their cards). Copies of them go in: training them further does not change
             the ensemble.
 
