@@ -7,8 +7,8 @@ from lle.enhance import enhance, load, networks
 __all__ = ["enhance", "load", "networks"]
 __version__ = "0.1.0"
 SUBMODULES = (
-    "batches", "data", "degrade", "download", "files", "losses", "machine", "metrics", "mixture", "models", "paths",
-    "pictures", "plots", "raw", "reproduce", "results", "training", "writing",
+    "batches", "data", "degrade", "download", "files", "losses", "machine", "metrics", "mixture", "models",
+    "optimizers", "paths", "pictures", "plots", "raw", "reproduce", "results", "training", "writing",
 )  # fmt: skip
 
 
