@@ -45,8 +45,8 @@ def test_the_others_are_left_to_adam():
 def test_dense_layers_are_trained_as_by_keras():
     def dense(optimizer):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((8, 8, 4)), layers.Dense(5, name="inner"), layers.Dense(4)], "dense")
-        return step(model, optimizer)
+        layers_of_it = [keras.Input((8, 8, 4)), layers.Dense(5, name="inner"), layers.Dense(4, name="last")]
+        return step(keras.Sequential(layers_of_it, name="dense"), optimizer)
 
     ours, theirs = dense(ConvMuon(1e-3)), dense(keras.optimizers.Muon(1e-3))
     for path, change in theirs.items():
