@@ -6,22 +6,26 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="lle")
 class ConvMuon(keras.optimizers.Muon):
-    """Muon (Keller Jordan, 2024; arXiv 2502.16982), which also orthogonalises the updates of convolutions.
+    """Muon (Keller Jordan, github.com/KellerJordan/Muon), which also orthogonalises the updates of 2-D convolutions.
 
-    Muon makes all singular values of a matrix's update nearly equal, so that rare directions are learnt as fast as
-    common ones. `keras.optimizers.Muon` does so for matrices, the kernels of dense layers, and leaves those of
-    convolutions, `(height, width, inputs, outputs)`, to Adam. Here they count as matrices of
-    `height * width * inputs` rows, as in the author's own training of convolutions. Biases, scales and what has one
-    output, or one input or output for each group, stay with Adam.
+    Muon makes the singular values of a matrix's update nearly equal, all but the smallest, so that rare directions are
+    learnt nearly as fast as common ones. `keras.optimizers.Muon` does so for matrices, the kernels of dense layers, and
+    leaves those of convolutions to Adam. Here the kernel of a 2-D convolution, `(height, width, inputs, outputs)`,
+    counts as a matrix of `height * width * inputs` rows, as in the author's own training of convolutions; that of a
+    transposed one likewise, by the order of its axes. Left to Adam are what has one input or one output, depthwise
+    kernels among it (those with a multiplier above 1 if their path says "depthwise", as Keras's own names do), biases
+    and scales, and 1-D and 3-D convolutions. A grouped convolution cannot be told from another: it is one matrix.
 
-    The updates are as large as Adam's (`rms_rate`), but steadier, so rates of 1e-3 and more do where Adam has 1e-4 to
-    1e-3. `notebooks/09_one_network` compares the two.
+    The root mean square of an update is `rms_rate`, 0.2, times the rate, as Liu et al. (arXiv 2502.16982) have it, so
+    that rates like Adam's suit it; `rms_rate=None` leaves that out. `notebooks/09_one_network` trains with it, beside
+    one short training by AdamW.
 
     Args:
         learning_rate: A float or a `keras.optimizers.schedules.LearningRateSchedule`.
         exclude_layers: Regular expressions; what has one in its path stays with Adam, as the last layer should.
         adam_lr_ratio: What is left to Adam learns at so many times the rate.
-        weight_decay: Of the matrices, multiplied by the rate; `adam_weight_decay` is that of the others.
+        weight_decay: Of the matrices, times the rate, in each step; `adam_weight_decay` is that of all others, biases
+            included, times the same rate, whatever their ratio. Both are 0.004 unless given.
         **kwargs: Passed to `keras.optimizers.Muon`.
 
     Example:
@@ -32,9 +36,10 @@ class ConvMuon(keras.optimizers.Muon):
     """
 
     def _should_use_adamw(self, variable):
-        *_, inputs, outputs = (1, 1, *variable.shape)
-        is_convolution = len(variable.shape) == 4 and min(inputs, outputs) > 1
-        return super()._should_use_adamw(_Flat(variable) if is_convolution else variable)
+        is_matrix = len(variable.shape) in (2, 4) and min(variable.shape[-2:]) > 1
+        if not is_matrix or "depthwise" in variable.path:
+            return True
+        return super()._should_use_adamw(_Flat(variable))
 
     def zeropower_via_newtonschulz5(self, x, steps):
         return ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
@@ -48,7 +53,7 @@ def _matrix(kernel):
 
 
 class _Flat:
-    """A kernel of a convolution as Keras's Muon may see it: a matrix of the same name."""
+    """A kernel as Keras's Muon may see it: a matrix of the same name."""
 
     def __init__(self, variable):
         self.shape, self.path = (-1, variable.shape[-1]), variable.path

@@ -10,7 +10,7 @@ def network():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 4))
     features = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(inputs)
-    features = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(features)
+    features = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="depthwise")(features)
     return keras.Model(inputs, layers.Conv2D(4, 3, padding="same", name="last")(features))
 
 
@@ -73,4 +73,21 @@ def test_a_saved_training_goes_on(tmp_path):
     for one in (model, again):
         one.train_on_batch(images, images)
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def test_what_has_one_output_is_left_to_adam():
+    def change(optimizer):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((8, 8, 4)), layers.Dense(1, name="dense"), layers.Conv2D(1, 3, name="one")]
+        )
+        images = np.random.default_rng(0).random((2, 8, 8, 4), dtype="float32")
+        before = model.get_weights()
+        model.compile(optimizer, "mse")
+        model.train_on_batch(images, images[:, 1:-1, 1:-1, :1])
+        return [after - weight for after, weight in zip(model.get_weights(), before, strict=True)]
+
+    muon = change(ConvMuon(1e-3, weight_decay=0, adam_weight_decay=0))
+    for one, other in zip(muon, change(keras.optimizers.Adam(1e-3)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)
