@@ -1,5 +1,7 @@
 """Muon for networks of convolutions."""
 
+import re
+
 import keras
 from keras import ops
 
@@ -28,12 +30,27 @@ class ConvMuon(keras.optimizers.Muon):
             included, times the same rate, whatever their ratio. Both are 0.004 unless given.
         **kwargs: Passed to `keras.optimizers.Muon`.
 
+    Raises:
+        TypeError: If `exclude_layers` is one string in place of a list.
+        re.error: If one of them is no regular expression.
+
+    A checkpoint that holds this optimizer needs `import lle.optimizers` before `keras.saving.load_model`; `lle.load`
+    reads the network alone and does not.
+
     Example:
 
     ```python
     model.compile(ConvMuon(2e-3, exclude_layers=["maps"], adam_lr_ratio=0.5), losses.charbonnier)
     ```
     """
+
+    def __init__(self, learning_rate=1e-3, *, exclude_layers=(), **kwargs):
+        if isinstance(exclude_layers, str):
+            raise TypeError(f"exclude_layers must be a list of regular expressions, got {exclude_layers!r}")
+        exclude_layers = list(exclude_layers or ())
+        for expression in exclude_layers:
+            re.compile(expression)
+        super().__init__(learning_rate, exclude_layers=exclude_layers, **kwargs)
 
     def _should_use_adamw(self, variable):
         is_matrix = len(variable.shape) in (2, 4) and min(variable.shape[-2:]) > 1

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -91,3 +93,10 @@ def test_what_has_one_output_is_left_to_adam():
     muon = change(ConvMuon(1e-3, weight_decay=0, adam_weight_decay=0))
     for one, other in zip(muon, change(keras.optimizers.Adam(1e-3)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def test_what_names_no_layers_is_refused():
+    with pytest.raises(TypeError, match="list of regular expressions, got 'last'"):
+        ConvMuon(1e-3, exclude_layers="last")
+    with pytest.raises(re.error):
+        ConvMuon(1e-3, exclude_layers=["("])

@@ -71,4 +71,6 @@ def test_the_brightness_that_the_readme_speaks_of():
         means = [float((output / 255 @ [0.299, 0.587, 0.114]).mean()) for output in outputs]
         assert len(means) == 18 and min(means) == pytest.approx(lowest, abs=0.01)
         assert max(means) == pytest.approx(highest, abs=0.01)
-    assert lle.enhance(np.zeros((400, 600, 3), "uint8"), dawn).mean() == pytest.approx(5.5, abs=0.5)
+    for value, mean in ((0, 5.5), (1, 107)):
+        flat = np.full((400, 600, 3), value, "uint8")
+        assert lle.enhance(flat, dawn).mean() == pytest.approx(mean, abs=0.5)
