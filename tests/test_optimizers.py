@@ -25,7 +25,7 @@ def step(model, optimizer):
     return {variable.path: ops.convert_to_numpy(variable) - before[variable.path] for variable in model.variables}
 
 
-def test_updates_of_convolutions_are_nearly_orthogonal_and_as_large_as_those_of_adam():
+def test_updates_of_convolutions_are_nearly_orthogonal_and_a_fifth_of_the_rate():
     rate = 1e-3
     change = step(network(), ConvMuon(rate, weight_decay=0, adam_weight_decay=0))["first/kernel"]
     singular = np.linalg.svd(change.reshape(-1, 6), compute_uv=False)
