@@ -1,6 +1,7 @@
 """Muon for networks of convolutions."""
 
 import re
+from types import SimpleNamespace
 
 import keras
 from keras import ops
@@ -56,7 +57,8 @@ class ConvMuon(keras.optimizers.Muon):
         is_matrix = len(variable.shape) in (2, 4) and min(variable.shape[-2:]) > 1
         if not is_matrix or "depthwise" in variable.path:
             return True
-        return super()._should_use_adamw(_Flat(variable))
+        as_matrix = SimpleNamespace(shape=(-1, variable.shape[-1]), path=variable.path)  # Keras asks for two axes
+        return super()._should_use_adamw(as_matrix)
 
     def zeropower_via_newtonschulz5(self, x, steps):
         return ops.reshape(super().zeropower_via_newtonschulz5(_matrix(x), steps), x.shape)
@@ -67,10 +69,3 @@ class ConvMuon(keras.optimizers.Muon):
 
 def _matrix(kernel):
     return ops.reshape(kernel, (-1, kernel.shape[-1]))
-
-
-class _Flat:
-    """A kernel as Keras's Muon may see it: a matrix of the same name."""
-
-    def __init__(self, variable):
-        self.shape, self.path = (-1, variable.shape[-1]), variable.path
