@@ -15,6 +15,7 @@ DROPOUT = 0.3  # of what the guess is made from, in training: there are far fewe
 BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing tenfold from block to block
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
+BLACK = 0.02  # of the brightest value in a picture: what a film still has above and below it is no brighter
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 
 
@@ -158,10 +159,12 @@ class Dawn(keras.Model):
         """Look at a whole picture once, to enhance it tile by tile.
 
         Args:
-            image: `(height, width, 3)`, a NumPy array of any type.
+            image: `(height, width, 3)`, a NumPy array of any type. What lies between black bars alone is looked at (see
+                `between_bars`).
             peak: The value of white in it.
-            brightness: The mean grey value that the result should have, between 0 and 1, or `None` to leave it to the
-                network. What lies beyond its reach, such as a bright picture of darkness, comes out as near as can be.
+            brightness: The mean grey value that the result should have, between 0 and 1, black bars left aside, or
+                `None` to leave it to the network. What lies beyond its reach, such as a bright picture of darkness,
+                comes out as near as can be.
 
         Returns:
             A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
@@ -175,11 +178,16 @@ class Dawn(keras.Model):
             raise TypeError(f"brightness must be a number, got {brightness!r}")
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
-        small = shrink(image)[None] / np.float32(peak)
+        inside = between_bars(image, self.card["stride"])  # to a multiple of which it was continued
+        small = shrink(image[inside])[None] / np.float32(peak)
         asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
-            return self.predict_on_batch((tile, asked, small, np.float32([rows]), np.float32([columns])))
+            places = [
+                (np.float32([shares]) * side - part.start) / (part.stop - part.start)
+                for shares, side, part in zip((rows, columns), image.shape, inside, strict=False)
+            ]
+            return self.predict_on_batch((tile, asked, small, *places))
 
         return enhance_tile
 
@@ -326,6 +334,33 @@ def shrink(image):
         strip = image[inside[0] : inside[-1] + 1].astype("float32")
         small[place] = columns @ np.tensordot(weights[inside[0] : inside[-1] + 1], strip, 1)
     return small
+
+
+def between_bars(image, longer=0):
+    """Find what lies between black bars, as those of a film still, which say nothing about how bright it should be.
+
+    Bars are on both of two opposite sides, all black, and as wide as each other but for 1 % of the picture. What is
+    dark on one side alone, as in a picture of a lit window, is none.
+
+    Args:
+        image: `(height, width, 3)`, a NumPy array of any type.
+        longer: Pixels by which one of two bars may be wider besides.
+
+    Returns:
+        Two slices, of its rows and of its columns.
+    """
+    limit = BLACK * image.max()
+    inside = []
+    for lines in (image, image.swapaxes(0, 1)):
+        begin, end = 0, len(lines)
+        while begin < end and lines[begin].max() <= limit:
+            begin += 1
+        while end > begin and lines[end - 1].max() <= limit:
+            end -= 1
+        rest = len(lines) - end
+        is_framed = begin and rest and begin < end and abs(begin - rest) <= longer + len(lines) / 100
+        inside.append(slice(begin, end) if is_framed else slice(0, len(lines)))
+    return tuple(inside)
 
 
 def space_to_depth(image):

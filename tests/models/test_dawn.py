@@ -11,7 +11,17 @@ from keras import ops
 import lle
 from lle import data
 from lle.models.blocks import DepthToSpace
-from lle.models.dawn import CELLS, THUMBNAIL, Dawn, curve, interpolation, shrink, space_to_depth, thumbnail
+from lle.models.dawn import (
+    CELLS,
+    THUMBNAIL,
+    Dawn,
+    between_bars,
+    curve,
+    interpolation,
+    shrink,
+    space_to_depth,
+    thumbnail,
+)
 
 WIDTHS = (4, 6, 8, 8)
 
@@ -106,6 +116,50 @@ def test_tiles_equal_the_whole_picture(model):
     rows = slice(128, 512)
     tile = ops.convert_to_numpy(enhance_tile(picture[:, rows], (128 / 640, 512 / 640), (0.0, 1.0)))
     np.testing.assert_allclose(tile[:, halo:-halo], whole[:, 128 + halo : 512 - halo], atol=1e-4)
+
+
+@pytest.mark.parametrize("black", [0, 2])
+@pytest.mark.parametrize(
+    ("above", "below", "left", "right", "found"),
+    [
+        (40, 40, 0, 0, (slice(40, 240), slice(0, 300))),
+        (0, 0, 30, 31, (slice(0, 200), slice(30, 330))),
+        (20, 20, 9, 9, (slice(20, 220), slice(9, 309))),
+        (0, 90, 0, 0, (slice(0, 290), slice(0, 300))),  # dark on one side alone
+        (0, 0, 2, 0, (slice(0, 200), slice(0, 302))),
+        (0, 0, 25, 40, (slice(0, 200), slice(0, 365))),
+    ],
+)
+def test_what_lies_between_bars(black, above, below, left, right, found):
+    lit = np.random.default_rng(0).integers(90, 256, (200, 300, 3), dtype="uint8")
+    picture = np.pad(lit, ((above, below), (left, right), (0, 0)), constant_values=black)
+    assert between_bars(picture) == found
+    assert between_bars(picture.astype("float32") / 255) == found
+    longer = np.pad(picture, ((0, 12), (0, 12), (0, 0)), "symmetric")
+    if above and above == below and left == right:
+        assert between_bars(longer, 16)[0] == found[0]
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_a_picture_of_one_value_has_no_bars(value):
+    assert between_bars(np.full((20, 30, 3), value, "uint8")) == (slice(0, 20), slice(0, 30))
+
+
+@pytest.mark.parametrize("brightness", [None, 0.3])
+def test_bars_do_not_tell_how_bright_a_picture_is(model, brightness):
+    picture = smooth(192, 320)[0]
+    alone = model.prepare(picture, brightness=brightness)(picture[None], (0.0, 1.0), (0.0, 1.0))
+    framed = np.pad(picture, ((64, 64), (0, 0), (0, 0)))
+    between = model.prepare(framed, brightness=brightness)(picture[None], (0.2, 0.8), (0.0, 1.0))
+    np.testing.assert_allclose(between, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("bar", [40, 64])
+def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
+    picture = data.read_image(data.samples().test[0].high)
+    alone = lle.enhance(picture, "dawn")
+    framed = lle.enhance(np.pad(picture, ((bar, bar + 1), (0, 0), (0, 0))), "dawn")[bar : bar + len(picture)]
+    assert np.abs(framed.astype(int) - alone).mean() < 1
 
 
 def test_brightness_is_guessed_or_given(model):
