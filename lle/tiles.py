@@ -69,7 +69,7 @@ def _tiles(model, image, peak, tile, brightness, ramp):
     tile = _round_up(max(tile // scale, 1) if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
-    enhance_tile = _for_tiles(model, image, peak, brightness)
+    enhance_tile = _for_tiles(model, image, peak, brightness, (height, width))
     size = image.shape
     for top, bottom, rows in _cuts(height, tile, halo, stride, ramp):
         for left, right, columns in _cuts(width, tile, halo, stride, ramp):
@@ -92,10 +92,10 @@ def _called(model):
     return one_line(f"the model {getattr(model, 'loaded_from', '')}").rstrip()
 
 
-def _for_tiles(model, image, peak, brightness):
+def _for_tiles(model, image, peak, brightness, own_size):
     """What enhances a tile of this image, given where in it the tile begins and ends."""
     if hasattr(model, "prepare"):  # a network that looks at the whole first
-        return model.prepare(image, peak, brightness)
+        return model.prepare(image, peak, brightness, own_size)
     if brightness is not None:
         raise ValueError("the brightness of this network's results cannot be set")
     return lambda tile, rows, columns: getattr(model, "predict_on_batch", model)(tile)

@@ -155,7 +155,7 @@ class Dawn(keras.Model):
         maps = self.detail(ops.concatenate([curved, local], axis=-1))
         return self.unpack(curved * ops.tile(1 + maps[..., :3], (1, 1, 1, 4)) + maps[..., 3:])
 
-    def prepare(self, image, peak=1, brightness=None):
+    def prepare(self, image, peak=1, brightness=None, own_size=None):
         """Look at a whole picture once, to enhance it tile by tile.
 
         Args:
@@ -165,6 +165,7 @@ class Dawn(keras.Model):
             brightness: The mean grey value that the result should have, between 0 and 1, black bars left aside, or
                 `None` to leave it to the network. What lies beyond its reach, such as a bright picture of darkness,
                 comes out as near as can be.
+            own_size: Height and width of the picture, where the image is that continued by reflection.
 
         Returns:
             A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
@@ -178,7 +179,9 @@ class Dawn(keras.Model):
             raise TypeError(f"brightness must be a number, got {brightness!r}")
         if brightness is not None and not 0 < brightness < 1:
             raise ValueError(f"brightness must lie between 0 and 1, got {brightness}")
-        inside = between_bars(image, self.card["stride"])  # to a multiple of which it was continued
+        height, width = own_size or image.shape[:2]
+        bars = between_bars(image[:height, :width])
+        inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
         small = shrink(image[inside])[None] / np.float32(peak)
         asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
@@ -336,18 +339,18 @@ def shrink(image):
     return small
 
 
-def between_bars(image, longer=0):
+def between_bars(image):
     """Find what lies between black bars, as those of a film still, which say nothing about how bright it should be.
 
-    Bars are on both of two opposite sides, all black, and as wide as each other but for 1 % of the picture. What is
-    dark on one side alone, as in a picture of a lit window, is none.
+    Bars are on both of two opposite sides, black (no value above 2 % of the brightest in the picture), and as wide as
+    each other but for 1 % of the picture. What is dark on one side alone, as in a picture of a lit window, is none; but
+    darkness that is as wide on both sides counts, though it be part of the scene.
 
     Args:
         image: `(height, width, 3)`, a NumPy array of any type.
-        longer: Pixels by which one of two bars may be wider besides.
 
     Returns:
-        Two slices, of its rows and of its columns.
+        Two slices, of its rows and of its columns, or `None` where there are no bars.
     """
     limit = BLACK * image.max()
     inside = []
@@ -358,8 +361,8 @@ def between_bars(image, longer=0):
         while end > begin and lines[end - 1].max() <= limit:
             end -= 1
         rest = len(lines) - end
-        is_framed = begin and rest and begin < end and abs(begin - rest) <= longer + len(lines) / 100
-        inside.append(slice(begin, end) if is_framed else slice(0, len(lines)))
+        is_framed = begin and rest and begin < end and abs(begin - rest) <= len(lines) / 100
+        inside.append(slice(begin, end) if is_framed else None)
     return tuple(inside)
 
 

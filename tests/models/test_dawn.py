@@ -122,12 +122,13 @@ def test_tiles_equal_the_whole_picture(model):
 @pytest.mark.parametrize(
     ("above", "below", "left", "right", "found"),
     [
-        (40, 40, 0, 0, (slice(40, 240), slice(0, 300))),
-        (0, 0, 30, 31, (slice(0, 200), slice(30, 330))),
+        (40, 40, 0, 0, (slice(40, 240), None)),
+        (0, 0, 30, 31, (None, slice(30, 330))),
+        (1, 1, 0, 0, (slice(1, 201), None)),
         (20, 20, 9, 9, (slice(20, 220), slice(9, 309))),
-        (0, 90, 0, 0, (slice(0, 290), slice(0, 300))),  # dark on one side alone
-        (0, 0, 2, 0, (slice(0, 200), slice(0, 302))),
-        (0, 0, 25, 40, (slice(0, 200), slice(0, 365))),
+        (0, 90, 0, 0, (None, None)),  # dark on one side alone
+        (0, 0, 2, 0, (None, None)),
+        (0, 0, 25, 40, (None, None)),
     ],
 )
 def test_what_lies_between_bars(black, above, below, left, right, found):
@@ -135,14 +136,11 @@ def test_what_lies_between_bars(black, above, below, left, right, found):
     picture = np.pad(lit, ((above, below), (left, right), (0, 0)), constant_values=black)
     assert between_bars(picture) == found
     assert between_bars(picture.astype("float32") / 255) == found
-    longer = np.pad(picture, ((0, 12), (0, 12), (0, 0)), "symmetric")
-    if above and above == below and left == right:
-        assert between_bars(longer, 16)[0] == found[0]
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_a_picture_of_one_value_has_no_bars(value):
-    assert between_bars(np.full((20, 30, 3), value, "uint8")) == (slice(0, 20), slice(0, 30))
+    assert between_bars(np.full((20, 30, 3), value, "uint8")) == (None, None)
 
 
 @pytest.mark.parametrize("brightness", [None, 0.3])
@@ -154,7 +152,7 @@ def test_bars_do_not_tell_how_bright_a_picture_is(model, brightness):
     np.testing.assert_allclose(between, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("bar", [40, 64])
+@pytest.mark.parametrize("bar", [3, 40, 64])  # the first thinner than what the picture is continued by
 def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
     picture = data.read_image(data.samples().test[0].high)
     alone = lle.enhance(picture, "dawn")
