@@ -34,11 +34,11 @@ def mirnet_v2(channels=80, num_mrb=2, widening=1.5, groups=GROUPS, gamma=1, colo
         `half_size`), to float32 pictures of the same shape, which may leave [0, 1] unless `color_residual` is set.
 
     Raises:
-        ValueError: If there is no group or no block in it, the groups do not divide the channels, or `gamma` is not
-            positive.
+        ValueError: If there is no group or no block in it, a number of groups is below 1, the groups do not divide the
+            channels, or `gamma` is not positive.
     """
-    if num_mrb < 1 or not groups:
-        raise ValueError(f"num_mrb and the number of groups must be at least 1, got {num_mrb} and {len(groups)}")
+    if num_mrb < 1 or not groups or min(groups) < 1:
+        raise ValueError(f"num_mrb, all groups and their number must be at least 1, got {num_mrb} and {groups}")
     widths = [int(channels * widening**level) for level in range(3)]
     if any(width % count for width in widths for count in groups):
         raise ValueError(f"the streams have {widths} channels, which {groups} groups do not all divide")
@@ -93,6 +93,7 @@ class ContextualBlock(layers.Layer):
     """The residual contextual block: two convolutions, to which a summary of the whole picture is added.
 
     The summary is the mean of the features, weighed by a softmax over all places (global context, arXiv 1904.11492).
+    From `(batch, height, width, channels)`, the channels a multiple of the groups, to the same shape.
 
     Args:
         groups: Of the two 3x3 convolutions.

@@ -157,8 +157,9 @@ def test_refuses():
         mirnet(softmax_over="places")
     with pytest.raises(ValueError, match="num_rrg and num_mrb must be at least 1"):
         mirnet(num_rrg=0)
-    with pytest.raises(ValueError, match="num_mrb and the number of groups must be at least 1"):
-        mirnet_v2(groups=())
+    for groups in ((), (0,), (2, -1)):
+        with pytest.raises(ValueError, match="num_mrb, all groups and their number must be at least 1"):
+            mirnet_v2(groups=groups)
     with pytest.raises(ValueError, match="do not all divide"):
         mirnet_v2(6, groups=(4,))
     with pytest.raises(ValueError, match="gamma must be above 0"):
