@@ -15,9 +15,9 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 from tqdm.auto import tqdm
 
+from lle import losses
 from lle.data import read_image
 from lle.enhance import run
-from lle.losses import SSIM_WINDOW
 from lle.pictures import first_line, to_float, to_uint8
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
@@ -64,8 +64,8 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high, max_megapixels)
         low = read_image(pair.low, max_megapixels)
-        if min(reference.shape[:2]) < SSIM_WINDOW:
-            raise ValueError(f"{pair.high}: SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels")
+        if min(reference.shape[:2]) < losses.SSIM_WINDOW:
+            raise ValueError(f"{pair.high}: SSIM needs at least {losses.SSIM_WINDOW}x{losses.SSIM_WINDOW} pixels")
         rows.append(_measure(reference, run(model, to_float(low)), protocol))
         if protocol == "report_1":
             rows[-1].update(_measure_resized(model, low, reference))
@@ -142,7 +142,7 @@ def ssim(reference, output):
     Raises:
         ValueError: If a side is shorter than the window, the two differ in shape, or one is not as above.
     """
-    if min(reference.shape[:2]) < SSIM_WINDOW:
+    if min(reference.shape[:2]) < losses.SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least 11x11 pixels, the image is {reference.shape[1]}x{reference.shape[0]}")
     reference, output = _pair_as_uint8(reference, output)
     return float(
@@ -290,7 +290,7 @@ def _batch_psnr(y_true, y_pred):
 
 
 def _batch_ssim(y_true, y_pred):
-    return ops.image.ssim(y_true, ops.clip(y_pred, 0, 1), max_val=1.0)
+    return losses.ssim(y_true, ops.clip(y_pred, 0, 1))
 
 
 def _pair_as_uint8(reference, output):

@@ -124,6 +124,31 @@ def test_mse_ssim_is_that_of_scikit_image():
     np.testing.assert_allclose(ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2, 11, 11, 3), (1, 12, 40, 1), (2, 64, 48, 3)])
+def test_ssim_is_that_of_keras(shape):
+    image = generator.random(shape, dtype="float32")
+    other = np.clip(image + generator.normal(0, 0.1, shape), 0, 1).astype("float32")
+    found, expected = losses.ssim(image, other), ops.image.ssim(image, other, max_val=1.0)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(expected), atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.ssim(image, image)), 1, atol=1e-5)
+
+
+def test_ssim_has_the_gradient_of_keras_s_also_of_sizes_not_known_beforehand():
+    tensorflow = pytest.importorskip("tensorflow")
+
+    def gradient(similarity, image, other):
+        with tensorflow.GradientTape() as tape:
+            tape.watch(other)
+            result = similarity(image, other)
+        return tape.gradient(result, other)
+
+    any_size = [tensorflow.TensorSpec((None, None, None, 3))] * 2
+    found = tensorflow.function(lambda *both: gradient(losses.ssim, *both), input_signature=any_size)
+    expected = gradient(lambda *both: ops.image.ssim(*both, max_val=1.0), *map(tensorflow.constant, (IMAGE, SIMILAR)))
+    assert np.abs(expected).max() > 1e-4
+    np.testing.assert_allclose(found(IMAGE, SIMILAR), expected, atol=1e-6)
+
+
 def test_mse_ssim_has_the_report_s_weight_and_none_for_equal_images():
     zero, half = (ops.convert_to_numpy(losses.mse_ssim(IMAGE, SIMILAR, weight)) for weight in (0, 0.5))
     np.testing.assert_allclose(zero, ((IMAGE - SIMILAR) ** 2).mean((1, 2, 3)), rtol=1e-5)
@@ -141,6 +166,10 @@ def test_charbonnier_ssim_is_the_sum_of_both():
     np.testing.assert_allclose(ops.convert_to_numpy(losses.charbonnier_ssim(IMAGE, SIMILAR, 0.3)), expected, atol=1e-5)
     with pytest.raises(ValueError, match="train on larger crops"):
         losses.charbonnier_ssim(IMAGE[:, :21], IMAGE[:, :21])
+    part = IMAGE[:, :21], SIMILAR[:, :21]
+    at_full_size = losses.charbonnier_ssim(*part, 0.3, reduced=1)
+    expected = losses.charbonnier(*part) + 0.3 * (1 - losses.ssim(*part))
+    np.testing.assert_allclose(ops.convert_to_numpy(at_full_size), ops.convert_to_numpy(expected), atol=1e-6)
 
 
 def test_mse_ssim_in_mixed_precision():
