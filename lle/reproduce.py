@@ -2,9 +2,10 @@
 
 Works in the repository's root. Each notebook is executed there by this very Python, with the parameters of
 `notebooks/quick.yaml` (preset `quick`) or its own (preset `report`), plus `run_dir`, where it keeps what it makes: the
-files of `lle.results` go into `<run_dir>/results`. With `--update`, the outputs of the notebooks that succeeded replace
-those in `notebooks/`. With `--deterministic`, the same seed gives the same figures bit for bit on the same machine;
-without, they may differ in the last digits, by the order in which threads add numbers up.
+files of `lle.results` go into `<run_dir>/results`. Quick runs mostly wait for one processor, so two of them go at a
+time where there are two (`--jobs`). With `--update`, the outputs of the notebooks that succeeded replace those in
+`notebooks/`. With `--deterministic`, the same seed gives the same figures bit for bit on the same machine; without,
+they may differ in the last digits, by the order in which threads add numbers up.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import re
 import shutil
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -28,6 +30,7 @@ from lle.__main__ import hush_libraries
 NOTEBOOKS = Path("notebooks")
 LOL = Path("data/LOLdataset")
 OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
+JOBS = {"quick": min(2, os.cpu_count() or 1), "report": 1}  # notebooks at a time; a long training wants all processors
 DETERMINISTIC = {"TF_DETERMINISTIC_OPS": "1", "PYTHONHASHSEED": "0"}  # for the kernels; TensorFlow's own switch
 LARGE = 300_000  # characters; a figure of this size shows photographs, and becomes a JPEG where it is kept
 QUICK_NOTE = "Quick mode, a few epochs on a few pictures: the figures show that the code runs, not how good it is.\n\n"
@@ -49,6 +52,7 @@ def main(arguments=None):
     parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
     parser.add_argument("--update", action="store_true", help="keep the outputs in notebooks/, to be committed")
     parser.add_argument("--deterministic", action="store_true", help="the same figures bit for bit, slower on a GPU")
+    parser.add_argument("--jobs", type=int, choices=range(1, 17), help="notebooks at a time (quick: 2, report: 1)")
     options = parser.parse_args(arguments)
     if options.deterministic:
         os.environ |= DETERMINISTIC
@@ -60,10 +64,8 @@ def main(arguments=None):
     if arguments is None:
         hush_libraries(output / "kernels.log")
     start, failed = time.monotonic(), []
-    for number, notebook in enumerate(notebooks, 1):
-        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
-        values = _parameters(notebook.stem, options.preset)
-        if error := _run(notebook, output / notebook.name, values, options.preset):
+    for notebook, error in _run_all(notebooks, output, options.preset, options.jobs or JOBS[options.preset]):
+        if error:
             print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
             failed.append(notebook.stem)
         elif options.update:
@@ -96,8 +98,21 @@ def _parameters(stem, preset):
     return values | {"run_dir": f"runs/{preset}/{stem}"}
 
 
-def _run(notebook, executed, values, preset):
+def _run_all(notebooks, output, preset, jobs):
+    """Execute the notebooks, so many at a time, and yield each with None, or with where it failed and why."""
+    tasks = []
+    with ProcessPoolExecutor(jobs) as pool:
+        for number, notebook in enumerate(notebooks, 1):
+            values = _parameters(notebook.stem, preset)
+            title = f"[{number}/{len(notebooks)}] {notebook.stem}"
+            tasks.append(pool.submit(_run, notebook, output / notebook.name, values, preset, title, jobs == 1))
+        for notebook, task in zip(notebooks, tasks, strict=True):
+            yield notebook, task.result()
+
+
+def _run(notebook, executed, values, preset, title, has_bar):
     """Execute a notebook and return None, or where it failed and why."""
+    print(title, flush=True)
     run_dir = Path(values["run_dir"])
     if preset == "quick":
         shutil.rmtree(run_dir, ignore_errors=True)  # a quick run starts anew, a longer one goes on where it was
@@ -108,7 +123,12 @@ def _run(notebook, executed, values, preset):
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))
     try:
         papermill.execute_notebook(
-            notebook, executed, values, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"]
+            notebook,
+            executed,
+            values,
+            kernel_name="python3",
+            progress_bar=has_bar,
+            extra_arguments=["--IPKernelApp.log_level=40"],
         )
     except papermill.PapermillExecutionError as error:
         beginning = (error.source.strip().splitlines() or [""])[0]
