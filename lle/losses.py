@@ -3,10 +3,10 @@
 All are written with `keras.ops` alone, so they run on every Keras backend. Images are batches of shape
 `(batch, height, width, 3)` with values in [0, 1].
 
-`mse_ssim` is that of report 1, `charbonnier` that of report 2, `charbonnier_ssim` our own. The four zero-reference
-losses train Zero-DCE (arXiv 2001.06826). The default is what its authors' code does (github.com/Li-Chongyi/Zero-DCE).
-Report 5 copied the Keras port of it (keras.io, "Zero-DCE for low-light image enhancement"), which differs in two of
-them; an argument selects it.
+`mse_ssim` is that of report 1, `charbonnier` that of report 2, `charbonnier_ssim` and `charbonnier_full_ssim` are our
+own. The four zero-reference losses train Zero-DCE (arXiv 2001.06826). The default is what its authors' code does
+(github.com/Li-Chongyi/Zero-DCE). Report 5 copied the Keras port of it (keras.io, "Zero-DCE for low-light image
+enhancement"), which differs in two of them; an argument selects it.
 """
 
 import keras
@@ -26,9 +26,8 @@ def ssim(y_true, y_pred):
     """Structural similarity (Wang et al. 2004), with a Gaussian window of 11 pixels and sigma 1.5, where it fits.
 
     The values are those of `keras.ops.image.ssim`. The window is applied as two products with banded matrices, which is
-    four times as fast, gradient included, as the depthwise convolutions that stand for it there (two CPU cores,
-    TensorFlow, 192x192 pixels; with the sides it grows faster, and from about 1000 pixels on there is nothing left of
-    that).
+    several times as fast on a CPU for crops as the depthwise convolutions there; for pictures of a megapixel it is not
+    (`benchmarks/README.md`).
 
     Args:
         y_true: References, `(batch, height, width, channels)`, in [0, 1], at least 11 x 11.
@@ -101,25 +100,43 @@ def charbonnier(y_true, y_pred, epsilon=1e-3):
 
 
 @keras.saving.register_keras_serializable(package="lle")
-def charbonnier_ssim(y_true, y_pred, weight=0.2, reduced=2):
+def charbonnier_ssim(y_true, y_pred, weight=0.2):
     """`charbonnier` plus a share of what `ssim`, of both pictures at half their size, lacks to 1.
 
-    Our own, for `lle.models.Dawn`, and for pairs of one's own.
+    Our own, for `lle.models.Dawn`, and for pairs of one's own. With SSIM at full size, `charbonnier_full_ssim`, Dawn's
+    detail learns faster (`notebooks/09_one_network`).
 
     Args:
-        y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 11 x 11 when they are reduced.
+        y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 22 x 22.
         y_pred: Outputs, likewise.
         weight: The share.
-        reduced: How many times smaller SSIM has them, 1 for their own size.
 
     Returns:
         One value per image, `(batch,)`, of which Keras takes the mean.
 
     Raises:
-        ValueError: If a side is shorter than the window of SSIM then.
+        ValueError: If a side is shorter than twice the window of SSIM.
     """
-    small = [ops.average_pool(ops.cast(images, "float32"), reduced, reduced) for images in (y_true, y_pred)]
-    return charbonnier(y_true, y_pred) + weight * (1 - ssim(*small))
+    halves = [ops.average_pool(ops.cast(images, "float32"), 2, 2) for images in (y_true, y_pred)]
+    return charbonnier(y_true, y_pred) + weight * (1 - ssim(*halves))
+
+
+@keras.saving.register_keras_serializable(package="lle")
+def charbonnier_full_ssim(y_true, y_pred, weight=0.2):
+    """`charbonnier` plus a share of what `ssim` lacks to 1. Our own.
+
+    Args:
+        y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 11 x 11.
+        y_pred: Outputs, likewise.
+        weight: The share.
+
+    Returns:
+        One value per image, `(batch,)`, of which Keras takes the mean.
+
+    Raises:
+        ValueError: If a side is shorter than the window of SSIM.
+    """
+    return charbonnier(y_true, y_pred) + weight * (1 - ssim(y_true, y_pred))
 
 
 def _check_window(images):

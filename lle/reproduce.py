@@ -52,7 +52,9 @@ def main(arguments=None):
     parser.add_argument("--notebook", default="", help="beginning of a notebook's name, such as 05 (default: all)")
     parser.add_argument("--update", action="store_true", help="keep the outputs in notebooks/, to be committed")
     parser.add_argument("--deterministic", action="store_true", help="the same figures bit for bit, slower on a GPU")
-    parser.add_argument("--jobs", type=int, choices=range(1, 17), help="notebooks at a time (quick: 2, report: 1)")
+    parser.add_argument(
+        "--jobs", type=int, choices=range(1, 17), metavar="N", help="notebooks at a time (quick: 2, report: 1)"
+    )
     options = parser.parse_args(arguments)
     if options.deterministic:
         os.environ |= DETERMINISTIC

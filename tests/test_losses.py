@@ -167,7 +167,7 @@ def test_charbonnier_ssim_is_the_sum_of_both():
     with pytest.raises(ValueError, match="train on larger crops"):
         losses.charbonnier_ssim(IMAGE[:, :21], IMAGE[:, :21])
     part = IMAGE[:, :21], SIMILAR[:, :21]
-    at_full_size = losses.charbonnier_ssim(*part, 0.3, reduced=1)
+    at_full_size = losses.charbonnier_full_ssim(*part, 0.3)
     expected = losses.charbonnier(*part) + 0.3 * (1 - losses.ssim(*part))
     np.testing.assert_allclose(ops.convert_to_numpy(at_full_size), ops.convert_to_numpy(expected), atol=1e-6)
 
