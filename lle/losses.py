@@ -25,9 +25,10 @@ def _check_form(form, forms=FORMS):
 def ssim(y_true, y_pred):
     """Structural similarity (Wang et al. 2004), with a Gaussian window of 11 pixels and sigma 1.5, where it fits.
 
-    The values are those of `keras.ops.image.ssim`. The window is applied as two products with banded matrices, which is
-    several times as fast on a CPU for crops as the depthwise convolutions there; for pictures of a megapixel it is not
-    (`benchmarks/README.md`).
+    The values are those of `keras.ops.image.ssim`. On a CPU the window is applied as two products with banded matrices,
+    which for crops is several times as fast as the depthwise convolutions there, and as fast at a megapixel
+    (`benchmarks/README.md`). With a GPU or TPU at hand it is `keras.ops.image.ssim` itself: there TensorFlow and JAX
+    may round the factors of products, and SSIM's variances, differences of nearly equal numbers, do not bear that.
 
     Args:
         y_true: References, `(batch, height, width, channels)`, in [0, 1], at least 11 x 11.
@@ -41,7 +42,10 @@ def ssim(y_true, y_pred):
         ValueError: If a side is shorter than the window.
     """
     _check_window(y_pred)
-    a, b = (ops.transpose(ops.cast(images, "float32"), (0, 3, 1, 2)) for images in (y_true, y_pred))
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    if _rounds_products():
+        return ops.image.ssim(y_true, y_pred, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=SSIM_SIGMA)
+    a, b = (ops.transpose(images, (0, 3, 1, 2)) for images in (y_true, y_pred))
     down, across = (_window(ops.shape(a)[axis]) for axis in (2, 3))
     maps = ops.stack([a, b, a * a + b * b, a * b], axis=1)
     mean_a, mean_b, squares, product = ops.unstack(down @ maps @ ops.transpose(across), 4, axis=1)
@@ -49,6 +53,12 @@ def ssim(y_true, y_pred):
     c1, c2 = 0.01**2, 0.03**2
     similar = (2 * means + c1) * (2 * (product - means) + c2) / ((both + c1) * (squares - both + c2))
     return ops.mean(similar, axis=(1, 2, 3))
+
+
+def _rounds_products():
+    """Whether matrix products of float32 may be rounded, as on GPUs and TPUs but with PyTorch, which has to be asked."""
+    backend = keras.backend.backend()
+    return backend in ("tensorflow", "jax") and not keras.distribution.list_devices()[0].startswith("cpu")
 
 
 def _window(pixels):
@@ -104,7 +114,7 @@ def charbonnier_ssim(y_true, y_pred, weight=0.2):
     """`charbonnier` plus a share of what `ssim`, of both pictures at half their size, lacks to 1.
 
     Our own, for `lle.models.Dawn`, and for pairs of one's own. With SSIM at full size, `charbonnier_full_ssim`, Dawn's
-    detail learns faster (`notebooks/09_one_network`).
+    detail had learnt more after ten epochs, one seed (`notebooks/09_one_network`).
 
     Args:
         y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 22 x 22.

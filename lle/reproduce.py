@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -79,7 +79,7 @@ def main(arguments=None):
     print(f"\n{tables}\n{len(notebooks) - len(failed)} of {len(notebooks)} notebooks in {seconds:.0f} s")
     print(f"  notebooks  {output}\n  figures    {output}/figures\n  results    {output}/results.md", flush=True)
     if failed:
-        sys.exit(f"Failed: {', '.join(failed)}")
+        sys.exit(f"Failed: {', '.join(sorted(failed))}")
 
 
 def _find_notebooks(beginning):
@@ -103,13 +103,25 @@ def _parameters(stem, preset):
 def _run_all(notebooks, output, preset, jobs):
     """Execute the notebooks, so many at a time, and yield each with None, or with where it failed and why."""
     tasks = []
-    with ProcessPoolExecutor(jobs) as pool:
-        for number, notebook in enumerate(notebooks, 1):
-            values = _parameters(notebook.stem, preset)
-            title = f"[{number}/{len(notebooks)}] {notebook.stem}"
-            tasks.append(pool.submit(_run, notebook, output / notebook.name, values, preset, title, jobs == 1))
-        for notebook, task in zip(notebooks, tasks, strict=True):
-            yield notebook, task.result()
+    for number, notebook in enumerate(notebooks, 1):
+        title = f"[{number}/{len(notebooks)}] {notebook.stem}"
+        tasks.append((notebook, output / notebook.name, _parameters(notebook.stem, preset), preset, title, jobs == 1))
+    if jobs == 1:
+        yield from map(_run_task, tasks)
+        return
+    pool = ThreadPoolExecutor(jobs)  # of threads, so that the kernels are this process's own children and end with it
+    try:
+        for task in as_completed([pool.submit(_run_task, task) for task in tasks]):
+            yield task.result()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # else the threads would first see their notebooks through
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run_task(task):
+    return task[0], _run(*task)
 
 
 def _run(notebook, executed, values, preset, title, has_bar):

@@ -77,6 +77,22 @@ def test_runs_all_and_names_the_one_that_fails(project, capfd):
     assert text.startswith("Quick mode") and "## 05_real" in text and "| tiny | 79,416 | eval15 (1 images) |" in text
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_two_at_a_time_or_one_after_the_other(project, capfd, jobs):
+    wait = "import time\nopen(f'{run_dir}/begin', 'w').write(str(time.time()))\ntime.sleep(2)\nend = time.time()"
+    for name in ("03_one", "04_two", "05_three"):
+        write_notebook(name, wait, "open(f'{run_dir}/end', 'w').write(str(end))")
+    reproduce.main(["--jobs", jobs])
+    assert "3 of 3 notebooks" in capfd.readouterr().out
+    times = {
+        (name, when): float(Path(f"runs/quick/{name}/{when}").read_text())
+        for name in ("03_one", "04_two", "05_three")
+        for when in ("begin", "end")
+    }
+    assert (times["04_two", "begin"] < times["03_one", "end"]) == (jobs == "2")
+    assert times["05_three", "begin"] > min(times["03_one", "end"], times["04_two", "end"])
+
+
 def test_report_preset(project, capfd):
     write_notebook("05_real", RESULTS)
     with pytest.raises(SystemExit, match="data/LOLdataset"):
