@@ -56,7 +56,7 @@ def ssim(y_true, y_pred):
 
 
 def _rounds_products():
-    """Whether matrix products of float32 may be rounded, as on GPUs and TPUs but with PyTorch, which has to be asked."""
+    """Whether products of float32 matrices may be rounded: on GPUs and TPUs, but by PyTorch only when asked to."""
     backend = keras.backend.backend()
     return backend in ("tensorflow", "jax") and not keras.distribution.list_devices()[0].startswith("cpu")
 
