@@ -2,6 +2,7 @@
 # make reproduce PRESET=report   the notebooks' full settings, on data/LOLdataset
 # make reproduce NOTEBOOK=05     one notebook
 # make reproduce DETERMINISTIC=1 the same figures bit for bit on the same machine
+# make reproduce JOBS=1          one notebook at a time (quick mode: two, where there are two processors)
 # make test                      the test suite
 # make reliability               count again what hostile input does, for docs/reliability.md
 # make notebooks                 open the notebooks in JupyterLab
@@ -12,6 +13,7 @@
 PRESET ?= quick
 NOTEBOOK ?=
 DETERMINISTIC ?=
+JOBS ?=
 PYTHON ?=
 
 SHELL := bash
@@ -35,7 +37,8 @@ help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
 reproduce: .venv/.installed
-	@.venv/bin/python -m lle.reproduce --preset '$(PRESET)' --notebook '$(NOTEBOOK)' $(if $(DETERMINISTIC),--deterministic)
+	@.venv/bin/python -m lle.reproduce --preset '$(PRESET)' --notebook '$(NOTEBOOK)' $(if $(DETERMINISTIC),--deterministic) \
+	  $(if $(JOBS),--jobs '$(JOBS)')
 
 test: .venv/.installed-test
 	.venv/bin/python -m pytest

@@ -23,6 +23,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from joblib import cpu_count
 from PIL import Image
 
 from lle.__main__ import hush_libraries
@@ -30,7 +31,7 @@ from lle.__main__ import hush_libraries
 NOTEBOOKS = Path("notebooks")
 LOL = Path("data/LOLdataset")
 OUTPUTS = {"quick": Path("runs/reproduce"), "report": Path("runs/reproduce-report")}
-JOBS = {"quick": min(2, os.cpu_count() or 1), "report": 1}  # notebooks at a time; a long training wants all processors
+JOBS = {"quick": min(2, cpu_count()), "report": 1}  # notebooks at a time; a long training wants all processors
 DETERMINISTIC = {"TF_DETERMINISTIC_OPS": "1", "PYTHONHASHSEED": "0"}  # for the kernels; TensorFlow's own switch
 LARGE = 300_000  # characters; a figure of this size shows photographs, and becomes a JPEG where it is kept
 QUICK_NOTE = "Quick mode, a few epochs on a few pictures: the figures show that the code runs, not how good it is.\n\n"
@@ -44,6 +45,7 @@ def main(arguments=None):
 
     Raises:
         SystemExit: With one line if there is nothing to run or the data is missing; with status 1 if a notebook failed.
+            (Ctrl-C ends the process at once, with status 130.)
     """
     parser = argparse.ArgumentParser(prog="python -m lle.reproduce", description="Run the notebooks.")
     parser.add_argument(
@@ -65,14 +67,12 @@ def main(arguments=None):
     (output / "figures").mkdir(parents=True, exist_ok=True)
     if arguments is None:
         hush_libraries(output / "kernels.log")
-    start, failed = time.monotonic(), []
-    for notebook, error in _run_all(notebooks, output, options.preset, options.jobs or JOBS[options.preset]):
-        if error:
-            print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
-            failed.append(notebook.stem)
-        elif options.update:
-            _keep_outputs(output / notebook.name, notebook)
-        _save_figures(output / notebook.name, output / "figures")
+    start = time.monotonic()
+    try:
+        failed = _run_all(notebooks, output, options.preset, options.jobs or JOBS[options.preset], options.update)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # else the threads would first see their notebooks through
     tables = _results_tables([path.stem for path in _find_notebooks("")], options.preset)
     (output / "results.md").write_text((QUICK_NOTE if options.preset == "quick" else "") + tables, encoding="utf-8")
     seconds = time.monotonic() - start
@@ -100,28 +100,24 @@ def _parameters(stem, preset):
     return values | {"run_dir": f"runs/{preset}/{stem}"}
 
 
-def _run_all(notebooks, output, preset, jobs):
-    """Execute the notebooks, so many at a time, and yield each with None, or with where it failed and why."""
-    tasks = []
+def _run_all(notebooks, output, preset, jobs, update):
+    """Execute the notebooks, so many at a time, collect what they made, and return the names of those that failed."""
+    # Threads, so that the kernels are this process's own children and end with it; also for one notebook at a time,
+    # since Ctrl-C, where the main thread waits for a kernel, would end that kernel's cell alone.
+    pool, running, failed = ThreadPoolExecutor(jobs), {}, []
     for number, notebook in enumerate(notebooks, 1):
         title = f"[{number}/{len(notebooks)}] {notebook.stem}"
-        tasks.append((notebook, output / notebook.name, _parameters(notebook.stem, preset), preset, title, jobs == 1))
-    if jobs == 1:
-        yield from map(_run_task, tasks)
-        return
-    pool = ThreadPoolExecutor(jobs)  # of threads, so that the kernels are this process's own children and end with it
-    try:
-        for task in as_completed([pool.submit(_run_task, task) for task in tasks]):
-            yield task.result()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)  # else the threads would first see their notebooks through
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _run_task(task):
-    return task[0], _run(*task)
+        values = _parameters(notebook.stem, preset)
+        running[pool.submit(_run, notebook, output / notebook.name, values, preset, title, jobs == 1)] = notebook
+    for task in as_completed(running):
+        notebook, error = running[task], task.result()
+        if error:
+            print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
+            failed.append(notebook.stem)
+        elif update:
+            _keep_outputs(output / notebook.name, notebook)
+        _save_figures(output / notebook.name, output / "figures")
+    return failed
 
 
 def _run(notebook, executed, values, preset, title, has_bar):
