@@ -1,5 +1,6 @@
 """What the training loops of the notebooks share: a run folder that can be stopped and resumed."""
 
+import csv
 import json
 import os
 import random
@@ -74,7 +75,11 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     log, state = run_dir / "log.csv", run_dir / "backup" / STATE
     remove_leftovers([log, state, run_dir / "settings.json", run_dir / machine.HARDWARE])
     _mend_log(log, state)
+    with naming(run_dir / machine.HARDWARE):
+        machine.machines_of([run_dir])  # else the first epoch's end would meet it
     before = _best_before(log, monitor, mode)
+    if before is not None and not (run_dir / "best.keras").is_file():
+        raise ValueError(f"{run_dir / 'best.keras'}: missing, but {log} has its value: restore it or remove {run_dir}")
     checkpoint = _WholeCheckpoint(
         run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
     )
@@ -84,7 +89,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: machine.note(run_dir)),
         *schedule,  # they add the learning rate to what is logged
         *(_on_average(checkpoint) if average else [checkpoint]),
-        keras.callbacks.CSVLogger(log, append=True),
+        _Log(log, append=True),
         _Resume(run_dir, schedule, batches, hours),
     ]
 
@@ -97,19 +102,34 @@ def refresh_statistics(model, batches):
     same as `torch.optim.swa_utils.update_bn`.
 
     Args:
-        model: A functional `keras.Model`, whose layers of batch normalisation are changed.
+        model: A `keras.Model`, whose layers of batch normalisation, also those of models inside it, are changed.
         batches: The `lle.batches.Batches` that it was trained on, of which those of the first epoch are taken; their
             `epoch` is 0 afterwards.
+
+    Raises:
+        ValueError: If it has no batch normalisation.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = list(_batch_normalizations(model))
+    if not layers:
+        raise ValueError("the model has no batch normalisation whose statistics could be estimated")
     momenta = [layer.momentum for layer in layers]
     batches.epoch = 0  # the same batches whether or not the training was interrupted
-    for number, (inputs, *_) in enumerate(batches):
-        for layer in layers:
-            layer.momentum = number / (number + 1)
-        model(inputs, training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        for number, (inputs, *_) in enumerate(batches):
+            for layer in layers:
+                layer.momentum = number / (number + 1)
+            model(inputs, training=True)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def _batch_normalizations(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer
+        elif isinstance(layer, keras.Model):
+            yield from _batch_normalizations(layer)
 
 
 def _on_average(checkpoint):
@@ -137,6 +157,16 @@ class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         super().on_epoch_end(epoch, logs)
         if self.temporary.exists():
             os.replace(self.temporary, self.target)
+
+
+class _Log(keras.callbacks.CSVLogger):
+    """Goes on in the columns that the file has, also where the first epoch after an interruption has others."""
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        if not self.append_header:
+            with open(self.filename, newline="") as file:
+                self.keys = next(csv.reader(file))[1:]  # after the epoch
 
 
 class _StopOnNaN(keras.callbacks.TerminateOnNaN):
@@ -191,6 +221,20 @@ class _Resume(keras.callbacks.BackupAndRestore):
             self._show_again(self.model._initial_epoch)
         if self.model.stop_training or not self.seconds:
             self.model._initial_epoch = self.params["epochs"]
+            self._fill_average()
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        self.model._initial_epoch = None  # or another `fit` of this model would begin there
+
+    def _fill_average(self):
+        """Keras ends with the average in place of the weights, and before the first step there is none."""
+        optimizer = self.model.optimizer
+        if getattr(optimizer, "use_ema", False) and not ops.convert_to_numpy(optimizer.iterations):
+            optimizer.build(self.model.trainable_variables)
+            averages = optimizer._model_variables_moving_average
+            for average, variable in zip(averages, self.model.trainable_variables, strict=True):
+                average.assign(variable)
 
     def _save_model(self):
         """As Keras does, but never with half a file, or with the weights of one epoch and the number of another."""
@@ -213,12 +257,14 @@ class _Resume(keras.callbacks.BackupAndRestore):
             rate.assign(log.get("learning_rate", [restored])[0])
         for epoch in range(finished):
             for callback in self.schedule:
-                callback.on_epoch_end(epoch, {name: values[epoch] for name, values in log.items()})
+                logged = {name: values[epoch] for name, values in log.items()}
+                callback.on_epoch_end(epoch, {name: value for name, value in logged.items() if not np.isnan(value)})
         if is_set:
             rate.assign(restored)
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
+        self.model._initial_epoch = None  # read by now; an interruption would leave it
         random.seed(epoch)  # by which `fit` shuffles the order of the batches once more
         if self.batches is not None:
             self.batches.epoch = epoch

@@ -100,7 +100,7 @@ def test_a_smaller_last_batch_can_be_left_out_and_other_pictures_with_it_each_ep
         Batches(pictures, batch_size=8, drop_remainder=True)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}, {"zoom": 0.5}])
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"crop": -2}, {"crop": 0}, {"zoom": 0.5}])
 def test_numbers_below_1(options):
     with pytest.raises(ValueError, match="batch_size, crop and zoom must be at least 1"):
         Batches(np.zeros((3, 4, 4, 3)), **options)

@@ -245,7 +245,15 @@ def test_lol_says_how_to_get_the_data(tmp_path):
         data.lol(tmp_path / "nothing")
 
 
+def test_samples_do_not_go_among_other_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("lle.data.sets._write_samples", lambda folder: (folder / "train").mkdir(parents=True))
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(OSError, match=tmp_path.name):
+        data.samples(tmp_path)
+
+
 def test_samples(tmp_path):
+    (tmp_path / "samples").mkdir()
     split = data.samples(tmp_path / "samples")
     assert [len(part) for part in split] == [9, 3, 6]
     photographs = [{pair.name.rsplit("_", 1)[0] for pair in part} for part in split]

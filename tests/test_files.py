@@ -20,6 +20,7 @@ from lle.pictures import check_pixels, open_within
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKER, ORIENTATION = 0x010F, 0x0112
+ARTIST = 0x013B
 
 
 def picture(height=12, width=16, dtype="uint8", channels=(3,), seed=0):
@@ -57,7 +58,7 @@ def read(path):
 # one file
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".TIFF"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".TIFF"])
 def test_formats_and_metadata(tmp_path, suffix):
     source, target = tmp_path / f"a{suffix}", tmp_path / "deeper" / f"b{suffix}"
     image = Image.new("RGB", (24, 16), (90, 60, 30))
@@ -104,6 +105,30 @@ def test_16_bits_are_turned_as_pillow_turns_8(tmp_path, orientation, suffix):
     output = cv2.imread(str(tmp_path / f"b{suffix}"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(output[..., ::-1] >> 8, expected)
     assert Image.open(tmp_path / f"b{suffix}").getexif().get(ORIENTATION, 1) == 1
+
+
+@pytest.mark.parametrize("source, target", [("a.jpg", "b.jpg"), ("a.tif", "b.jpg"), ("a.png", "b.tif")])
+def test_texts_in_the_exif_data_stay_as_they_are_beyond_ascii(tmp_path, source, target):
+    data = exif(6)
+    data[ARTIST] = "José".encode()
+    if source == "a.tif":  # which Pillow would not write so
+        tags = [(ORIENTATION, "H", 1, 6, True), (ARTIST, "s", 0, data[ARTIST], True)]
+        tifffile.imwrite(tmp_path / source, picture(), photometric="rgb", extratags=tags)
+    elif source == "a.png":
+        writing.write_picture(tmp_path / source, "PNG", picture(dtype="uint16"), {"exif": data.tobytes()})
+    else:
+        Image.fromarray(picture()).save(tmp_path / source, exif=data.tobytes())
+    enhance_file(tmp_path / source, tmp_path / target, same)
+    with Image.open(tmp_path / target) as output:
+        assert output.getexif()[ARTIST].encode("latin-1") == "José".encode()
+        assert output.getexif().get(ORIENTATION, 1) == 1
+
+
+def test_metadata_that_a_jpeg_file_has_no_room_for_are_left_out(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "a.webp", xmp=b"x" * 70_000, exif=exif().tobytes(), lossless=True)
+    enhance_file(tmp_path / "a.webp", tmp_path / "b.jpg", same)
+    with Image.open(tmp_path / "b.jpg") as output:
+        assert output.getexif()[MAKER] == "Maker" and "xmp" not in output.info
 
 
 def test_broken_exif_costs_the_exif_alone(tmp_path):

@@ -311,6 +311,8 @@ def test_a_network_is_measured_on_sid_as_its_authors_do(sid_folder, tmp_path):
     for other in ([], [100, 100]):
         with pytest.raises(ValueError, match="equally many and at least one"):
             metrics.evaluate_raw(model, frames, references, other)
+    with pytest.raises(ValueError, match="'mean'"):
+        metrics.evaluate_raw(model, frames, references, ratios, ["mean"])
 
 
 def test_sid(sid_folder, tmp_path):

@@ -50,6 +50,35 @@ def test_the_next_run_of_a_resumed_model_begins_at_its_beginning(tmp_path):
     assert list(read_log(tmp_path / "second" / "log.csv")["epoch"]) == [0, 1, 2, 3]
 
 
+def test_a_resumed_model_trains_on_without_the_folder(tmp_path):
+    fit(tmp_path, 3)
+    model = fit(tmp_path, 3)
+    assert model.fit(IMAGES, IMAGES, epochs=2, verbose=0).epoch == [0, 1]
+
+
+def fit_validated_every_second(run_dir, epochs):
+    """Values that are logged every second epoch alone, and a schedule that decides by them."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("adam", "mse", metrics=[PSNR()])
+    schedule = [keras.callbacks.EarlyStopping("val_loss", patience=3), keras.callbacks.ReduceLROnPlateau("val_loss")]
+    callbacks = resumable(run_dir, SETTINGS, monitor="loss", schedule=schedule)
+    return model.fit(
+        IMAGES, IMAGES, epochs=epochs, validation_data=(IMAGES, IMAGES), validation_freq=2, shuffle=False, verbose=0,
+        callbacks=callbacks,
+    ).epoch  # fmt: skip
+
+
+def test_validated_every_second_epoch_a_run_resumes_with_its_columns_and_its_schedule(tmp_path):
+    assert fit_validated_every_second(tmp_path / "whole", 6) == [0, 1, 2, 3, 4, 5]
+    fit_validated_every_second(tmp_path / "parts", 3)
+    assert fit_validated_every_second(tmp_path / "parts", 6) == [3, 4, 5]
+    whole, parts = (read_log(tmp_path / name / "log.csv") for name in ("whole", "parts"))
+    assert list(whole) == list(parts) and np.isnan(whole["val_loss"]).sum() == 3
+    for name in ("val_loss", "val_psnr", "learning_rate"):
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-6)
+
+
 class Interrupt(keras.callbacks.Callback):
     """Ends a run in the middle of an epoch of four batches."""
 
@@ -104,6 +133,8 @@ def test_interrupted_in_any_epoch_it_ends_as_if_it_had_not_been(tmp_path, patien
 
 def test_stops_when_the_time_is_over_and_goes_on_another_day(tmp_path):
     untrained = fit_scheduled(tmp_path, hours=0)
+    on_average = fit_scheduled(tmp_path, hours=0, average=True)
+    np.testing.assert_array_equal(on_average.get_weights()[0], untrained.get_weights()[0])
     assert not (tmp_path / "log.csv").read_text().strip()
     for epochs in (1, 2):
         trained = fit_scheduled(tmp_path, hours=1e-9)
@@ -141,6 +172,16 @@ def test_refreshed_statistics_are_means_over_the_batches(kind):
     assert batches.epoch == 0 and layer.momentum == 0.99
 
 
+def test_statistics_inside_of_models_are_refreshed_too_and_missed_where_there_are_none():
+    layer = keras.layers.BatchNormalization()
+    inner = keras.Sequential([keras.Input((16, 16, 3)), layer])
+    refresh_statistics(keras.Sequential([keras.Input((16, 16, 3)), inner]), Batches(IMAGES, batch_size=8))
+    found = keras.ops.convert_to_numpy(layer.moving_mean)
+    np.testing.assert_allclose(found, IMAGES.mean(axis=(0, 1, 2)), rtol=1e-4)
+    with pytest.raises(ValueError, match="no batch normalisation"):
+        refresh_statistics(keras.Sequential([keras.Input((16, 16, 3))]), Batches(IMAGES))
+
+
 def test_a_mode_that_there_is_not(tmp_path):
     with pytest.raises(ValueError, match="mode must be"):
         resumable(tmp_path, SETTINGS, mode="auto")
@@ -149,6 +190,17 @@ def test_a_mode_that_there_is_not(tmp_path):
 def test_restoring_the_best_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match="best.keras"):
         resumable(tmp_path, SETTINGS, schedule=[keras.callbacks.EarlyStopping(restore_best_weights=True)])
+
+
+def test_a_lost_checkpoint_and_broken_notes_are_met_before_the_training(tmp_path):
+    fit(tmp_path, 2)
+    (tmp_path / "best.keras").rename(tmp_path / "elsewhere.keras")
+    with pytest.raises(ValueError, match="best.keras: missing"):
+        fit(tmp_path, 3)
+    (tmp_path / "elsewhere.keras").rename(tmp_path / "best.keras")
+    (tmp_path / "hardware.json").write_text("[{")
+    with pytest.raises(ValueError, match="hardware.json: "):
+        fit(tmp_path, 3)
 
 
 def test_a_lost_log_is_missed(tmp_path):
