@@ -18,6 +18,7 @@ class Batches(keras.utils.PyDataset):
 
     So a run that was interrupted goes on with the very batches it would have had (see `lle.training.resumable`), which
     `fit` on arrays or a shuffled tf.data pipeline cannot do. Both pictures of a pair get the same crop, flip and turn.
+    To validate, leave `crop` and `augment` out: Keras counts the epochs of validation batches in a way of its own.
 
     Args:
         low: The dark pictures, `(images, height, width, 3)`, uint8 or float in [0, 1]; or a list of such pictures of
@@ -60,7 +61,7 @@ class Batches(keras.utils.PyDataset):
         drop_remainder=False,
     ):
         super().__init__()
-        if batch_size < 1 or (crop or 1) < 1 or zoom < 1:
+        if min(batch_size, 1 if crop is None else crop, zoom) < 1:
             raise ValueError(f"batch_size, crop and zoom must be at least 1, got {batch_size}, {crop} and {zoom}")
         if len(low) == 0 or (high is not None and [len(low), *map(_size, low)] != [len(high), *map(_size, high)]):
             raise ValueError("low and high must hold equally many pictures, at least one, each pair of one size")

@@ -12,7 +12,7 @@ import pandas as pd
 from keras import ops
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm.auto import tqdm
 
 from lle import losses
@@ -58,8 +58,7 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
     if not pairs:
         raise ValueError("there is no pair to evaluate")
-    if any(pair.name == "mean" for pair in pairs):
-        raise ValueError("no picture may be called 'mean', which is the name of the table's last row")
+    _check_names([pair.name for pair in pairs])
     rows = []  # two folders may hold pictures of the same name
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high, max_megapixels)
@@ -92,7 +91,8 @@ def evaluate_raw(model, frames, references, ratios, names=None):
         A `pandas.DataFrame` with a row for each picture (PSNR in dB, SSIM), and their mean as the row `mean`.
 
     Raises:
-        ValueError: If there is no frame, or the four differ in number or a picture from its reference in size.
+        ValueError: If there is no frame, one is called "mean", or the four differ in number or a picture from its
+            reference in size.
     """
     from lle.raw import amplify  # loads LibRaw, which photographs do without
 
@@ -100,6 +100,7 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     counts = len(frames), len(references), len(ratios), len(names)
     if 0 in counts or len(set(counts)) > 1:
         raise ValueError(f"frames, references, ratios and names must be equally many and at least one, got {counts}")
+    _check_names(names)
     rows = []
     for frame, reference, ratio in zip(frames, references, ratios, strict=True):
         output = run(model, amplify(frame, ratio)) if hasattr(model, "predict_on_batch") else model(frame, ratio)
@@ -108,6 +109,11 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     table = pd.DataFrame(rows, index=list(map(str, names)))
     table.loc["mean"] = table.mean()
     return table
+
+
+def _check_names(names):
+    if "mean" in map(str, names):
+        raise ValueError("no picture may be called 'mean', which is the name of the table's last row")
 
 
 def psnr(reference, output):
@@ -124,9 +130,8 @@ def psnr(reference, output):
         ValueError: If the two differ in shape, or one is not as above.
     """
     reference, output = _pair_as_uint8(reference, output)
-    difference = reference.astype("float64") - output
     with np.errstate(divide="ignore"):
-        return float(10 * np.log10(255**2 / np.mean(difference**2)))
+        return float(peak_signal_noise_ratio(reference, output, data_range=255))
 
 
 def ssim(reference, output):

@@ -44,7 +44,8 @@ class Mixture(keras.utils.PyDataset):
         seed: An int.
 
     Raises:
-        ValueError: If names or shares do not fit; from a batch, if a picture is smaller than a crop.
+        ValueError: If names or shares do not fit; from a batch, if a picture is smaller than a crop, or than the
+            thumbnail (128 pixels) where there are no crops.
 
     Example:
 

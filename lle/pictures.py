@@ -215,7 +215,13 @@ def upright(picture):
         A `PIL.Image.Image`, without its EXIF data if these are broken.
     """
     try:
-        return ImageOps.exif_transpose(picture)
+        turned = ImageOps.exif_transpose(picture)
+        if "exif" in turned.info and ORIENTATION in picture.getexif():  # written anew
+            exif = Image.Exif()
+            exif.load(turned.info["exif"])
+            exif.update(exif_texts(picture.getexif()))
+            turned.info["exif"] = exif.tobytes()
+        return turned
     except Exception:  # Pillow cannot write again what it could read
         turned = picture.copy()
         turned.info = {key: value for key, value in picture.info.items() if key != "exif"}
@@ -263,6 +269,20 @@ def exif_without_layout(exif):
         return kept
     except Exception:  # broken data, which would spoil the file that they go into
         return Image.Exif()
+
+
+def exif_texts(exif):
+    """Take the texts out of EXIF data: camera, artist and the like, as they stand in the file.
+
+    Pillow reads each of their bytes as a character, but writes none beyond ASCII.
+
+    Args:
+        exif: A `PIL.Image.Exif`.
+
+    Returns:
+        A dictionary from tags to bytes.
+    """
+    return {tag: str(exif[tag]).encode("latin-1", "replace") for tag in TIFF_TEXTS if tag in exif}
 
 
 def first_line(error):
@@ -328,7 +348,7 @@ def open_within(path, max_megapixels=None):
 
 def _chosen_exif(exif):
     kept = Image.Exif()
-    kept.update({tag: exif[tag] for tag in TIFF_TEXTS if tag in exif})
+    kept.update(exif_texts(exif))
     for folder in TIFF_FOLDERS:
         if entries := exif.get_ifd(folder):
             kept.get_ifd(folder).update(entries)

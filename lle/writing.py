@@ -10,7 +10,9 @@ import tifffile
 from PIL import Image
 
 from lle.paths import one_line
-from lle.pictures import TIFF_TEXTS
+from lle.pictures import exif_texts
+
+JPEG_ROOM = {"exif": 65533, "xmp": 65504}  # bytes; each has one segment, a colour profile as many as it needs
 
 
 def read_deep(path, orientation):
@@ -43,11 +45,13 @@ def write_picture(path, form, result, metadata):
         form: Pillow's name of the format, such as `"JPEG"`.
         result: A `PIL.Image.Image`, or uint16 as `read_deep` returns it.
         metadata: A dictionary that may hold `icc_profile`, `exif`, `dpi` and `xmp`, as Pillow takes them; `xmp` is not
-            written with 16 bits.
+            written with 16 bits, and neither it nor `exif` into a JPEG file that has no room for it.
 
     Raises:
         OSError: If the file cannot be written.
     """
+    if form == "JPEG":
+        metadata = {key: value for key, value in metadata.items() if len(value) <= JPEG_ROOM.get(key, np.inf)}
     if isinstance(result, np.ndarray) and form == "PNG":
         path.write_bytes(_deep_png(result, metadata))
     elif isinstance(result, np.ndarray) and form == "TIFF":
@@ -95,5 +99,5 @@ def _write_deep_tiff(path, pixels, metadata):
         resolutionunit="INCH" if "dpi" in metadata else None,
         software=False,
         metadata=None,
-        extratags=[(tag, "s", 0, str(exif[tag]), True) for tag in TIFF_TEXTS if tag in exif],
+        extratags=[(tag, "s", 0, text, True) for tag, text in exif_texts(exif).items()],
     )

@@ -9,7 +9,7 @@ from lle.data.checking import sizes_of
 from lle.data.reading import size_text
 from lle.paths import one_line
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Pair(NamedTuple):

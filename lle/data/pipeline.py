@@ -34,7 +34,7 @@ def dataset(items, batch_size, size=None, crop=None, augment=False, shuffle=Fals
     import tensorflow as tf
 
     check_size(size)
-    if batch_size < 1 or (crop or 1) < 1:
+    if min(batch_size, 1 if crop is None else crop) < 1:
         raise ValueError(f"batch_size and crop must be at least 1, got {batch_size} and {crop}")
     if not items:
         raise ValueError("the list of pictures is empty")

@@ -126,17 +126,18 @@ def samples(directory=None):
         A `Split` of 9, 3 and 6 pairs, split by photograph.
 
     Raises:
-        OSError: If the folder cannot be written.
+        OSError: If the folder cannot be written, or holds something else.
     """
     directory = Path(directory or cache_folder() / "samples_v1")
-    if not directory.is_dir():
+    last = directory / "test/high"
+    if not last.is_dir():
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
             _write_samples(Path(scratch) / "samples")
             try:
                 os.replace(Path(scratch) / "samples", directory)  # complete or not at all
             except OSError:
-                if not directory.is_dir():  # else another process was faster
+                if not last.is_dir():  # else another process was faster
                     raise
     return Split(*(find_pairs(directory / part / "low", directory / part / "high") for part in PHOTOGRAPHS))
 
