@@ -109,14 +109,17 @@ def _run_all(notebooks, output, preset, jobs, update):
         title = f"[{number}/{len(notebooks)}] {notebook.stem}"
         values = _parameters(notebook.stem, preset)
         running[pool.submit(_run, notebook, output / notebook.name, values, preset, title, jobs == 1)] = notebook
-    for task in as_completed(running):
-        notebook, error = running[task], task.result()
-        if error:
-            print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
-            failed.append(notebook.stem)
-        elif update:
-            _keep_outputs(output / notebook.name, notebook)
-        _save_figures(output / notebook.name, output / "figures")
+    try:
+        for task in as_completed(running):
+            notebook, error = running[task], task.result()
+            if error:
+                print(f"{notebook.stem} failed in {error}", file=sys.stderr, flush=True)
+                failed.append(notebook.stem)
+            elif update:
+                _keep_outputs(output / notebook.name, notebook)
+            _save_figures(output / notebook.name, output / "figures")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # where collecting fails, nothing further begins
     return failed
 
 

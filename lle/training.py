@@ -213,7 +213,6 @@ class _Resume(keras.callbacks.BackupAndRestore):
         self.seconds = np.inf if hours is None else 3600 * hours
 
     def on_train_begin(self, logs=None):
-        self.model._initial_epoch = None  # Keras keeps that of an earlier, resumed run of the same model
         with naming(self._weights_path) if self.is_resumed else nullcontext():
             super().on_train_begin(logs)
         self.start = time.monotonic()
@@ -225,7 +224,7 @@ class _Resume(keras.callbacks.BackupAndRestore):
 
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
-        self.model._initial_epoch = None  # or another `fit` of this model would begin there
+        self.model._initial_epoch = None  # Keras keeps it, and another `fit` of this model would begin there
 
     def _fill_average(self):
         """Keras ends with the average in place of the weights, and before the first step there is none."""
