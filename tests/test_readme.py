@@ -15,6 +15,8 @@ from lle.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PHOTOGRAPHS = (ROOT / "docs/photographs.md").read_text(encoding="utf-8")
+PYTHON = README + PHOTOGRAPHS
 
 
 def test_the_tables_are_the_generated_ones():
@@ -31,6 +33,8 @@ def test_the_tables_are_the_generated_ones():
 def test_what_it_names_exists():
     for path in re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(notebooks/[^`]+|data/[^`*]+md)`", README):
         assert (ROOT / path).exists(), path
+    for path in re.findall(r"\]\(([^)#:]+)\)", PHOTOGRAPHS):
+        assert (ROOT / "docs" / path).exists(), path
     for stem in re.findall(r"^\| `(\d\d_\w+)`", README, re.MULTILINE):
         assert (ROOT / "notebooks" / f"{stem}.ipynb").exists(), stem
 
@@ -40,19 +44,19 @@ def test_every_notebook_is_listed():
         assert f"| `{path.stem}` |" in README
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     for name in ("dark.jpg", "my_dark_pictures/1.png", "my_dark_pictures/2.png"):
         write(name, 40, 48)
     for name in ("my_pairs/low/1.png", "my_pairs/high/1.png"):
         write(name, 128, 144)
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(examples) == 4
+    examples = re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL)
+    assert len(examples) == 5
     example = examples[number]
     example = example.replace("epochs=100", "epochs=1")
     exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras", "mine.keras")[number]).exists()
+    assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras", "mine.keras", "bright.jpg")[number]).exists()
 
 
 def test_the_commands_run(tmp_path, monkeypatch, write):
@@ -68,7 +72,7 @@ def test_the_commands_run(tmp_path, monkeypatch, write):
 
 
 def test_the_peers_are_those_that_were_measured():
-    text = " ".join(README.split())
+    text = " ".join((README + (ROOT / "results/README.md").read_text(encoding="utf-8")).split())
     peers = yaml.safe_load((ROOT / "notebooks/peers.yaml").read_text(encoding="utf-8"))
     for peer in peers.values():
         assert f"{peer['eval15'][0]:.2f} dB" in text
@@ -82,8 +86,8 @@ def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
     write("dark.jpg", 40, 48), write("dark.tif", 40, 48)
     write_dng(tmp_path / "photo.ARW", noise())
     monkeypatch.chdir(tmp_path)
-    calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", README)
-    assert len(calls) == 5
+    calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", PYTHON)
+    assert len(calls) == 6
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
     assert (tmp_path / "bright.png").exists() and (tmp_path / "photo.png").exists()
