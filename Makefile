@@ -1,7 +1,7 @@
 # make reproduce                 run every notebook in quick mode on the embedded samples
 # make reproduce PRESET=report   the notebooks' full settings, on data/LOLdataset
 # make reproduce NOTEBOOK=05     one notebook
-# make reproduce DETERMINISTIC=1 the same figures bit for bit on the same machine
+# make reproduce DETERMINISTIC=1 two runs on one machine give the same figures bit for bit
 # make reproduce JOBS=1          one notebook at a time (quick mode: two, where there are two processors)
 # make test                      the test suite
 # make reliability               count again what hostile input does, for docs/reliability.md
