@@ -16,7 +16,7 @@ from lle.__main__ import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PHOTOGRAPHS = (ROOT / "docs/photographs.md").read_text(encoding="utf-8")
-PYTHON = README + PHOTOGRAPHS
+PAGES = README + PHOTOGRAPHS
 
 
 def test_the_tables_are_the_generated_ones():
@@ -51,7 +51,7 @@ def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     for name in ("my_pairs/low/1.png", "my_pairs/high/1.png"):
         write(name, 128, 144)
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
     assert len(examples) == 5
     example = examples[number]
     example = example.replace("epochs=100", "epochs=1")
@@ -86,7 +86,7 @@ def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
     write("dark.jpg", 40, 48), write("dark.tif", 40, 48)
     write_dng(tmp_path / "photo.ARW", noise())
     monkeypatch.chdir(tmp_path)
-    calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", PYTHON)
+    calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", PAGES)
     assert len(calls) == 6
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
