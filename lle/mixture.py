@@ -20,7 +20,7 @@ from lle.pictures import GREY, to_float
 leave_autotuning_out()
 
 USABLE = (50, 200)  # mean grey value of a frame that serves as result where the network is told the brightness
-VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture
+VIEW = 0.6  # least share of a picture's sides that is taken for a whole picture, where nobody says
 LIGHT, COLOR = 0.3, 0.04  # standard deviations of the logarithms of gains that vary the light of a dark picture
 DARKER = 0.7  # at most this share of the well-lit frame's mean
 
@@ -28,8 +28,8 @@ DARKER = 0.7  # at most this share of the well-lit frame's mean
 class Mixture(keras.utils.PyDataset):
     """Batches for `lle.models.Dawn`, whose content depends on the seed and epoch alone.
 
-    Of each picture a part is taken for the whole (60 to 100 % of its sides), flipped and turned by quarters. The
-    network gets its thumbnail and a crop of it, at full size.
+    What a source gives of a picture is flipped and turned by quarters. The network gets its thumbnail and a crop of it,
+    at full size.
 
     Args:
         sources: A dictionary from names to sources (see the module).
@@ -41,11 +41,13 @@ class Mixture(keras.utils.PyDataset):
         told: The probability that the network is told the brightness of the result; else it gets -1.
         varied: Names of the sources whose dark pictures are made darker or brighter, and slightly coloured, at random:
             the same scene in other light. Without it the exposure soon knows the scenes of the training set by heart.
+        levels: A dictionary from names of sources to a mean grey value in [0, 1] that their references are scaled to
+            where the network is not told how bright they are: for sources that have nothing to teach about that.
         seed: An int.
 
     Raises:
-        ValueError: If names or shares do not fit; from a batch, if a picture is smaller than a crop, or than the
-            thumbnail (128 pixels) where there are no crops.
+        ValueError: If names, shares or levels do not fit; from a batch, if a picture is smaller than a crop, or than
+            the thumbnail (128 pixels) where there are no crops.
 
     Example:
 
@@ -55,15 +57,18 @@ class Mixture(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0):
+    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0, levels=None):
         super().__init__()
-        if not set(varied) <= set(sources):
-            raise ValueError(f"varied may name {sorted(sources)}, got {varied}")
+        levels = levels or {}
+        if not {*varied, *levels} <= set(sources):
+            raise ValueError(f"varied and levels may name {sorted(sources)}, got {varied} and {levels}")
+        if not all(0 < level < 1 for level in levels.values()):
+            raise ValueError(f"levels must lie between 0 and 1, got {levels}")
         if set(sources) != set(shares) or not math.isclose(sum(shares.values()), 1) or min(shares.values()) < 0:
             raise ValueError(f"shares must name {sorted(sources)} and add up to 1, got {shares}")
         self.sources, self.shares = sources, shares
         self.steps, self.batch_size, self.crop, self.told, self.seed = steps, batch_size, crop, told, seed
-        self.varied = varied
+        self.varied, self.levels = varied, levels
         self.epoch = 0
 
     def __len__(self):
@@ -92,16 +97,19 @@ class Mixture(keras.utils.PyDataset):
             return np.rot90(image[:, ::-1] if flip else image, turns)
 
         small, small_high = (_reduce(to_float(part)) for part in (low, high))
-        brightness = np.float32([(small_high @ GREY).mean() if is_told else -1])
+        mean = (small_high @ GREY).mean()
+        brightness = np.float32([mean if is_told else -1])
+        scale = np.float32(1 if is_told or not mean else self.levels.get(name, mean) / mean)
         small, low, high = np.clip(turn(small) * light.astype("float32"), 0, 1), turn(low), turn(high)
         if not self.crop:
-            return small, brightness, small, np.float32([0, 1]), np.float32([0, 1]), turn(small_high)
+            whole = np.float32([0, 1])
+            return small, brightness, small, whole, whole, np.clip(turn(small_high) * scale, 0, 1)
         sides = np.array(low.shape[:2])
         begin = random.integers(sides - self.crop + 1)
         rows, columns = (np.stack([begin, begin + self.crop], 1) / sides[:, None]).astype("float32")
         low, high = (to_float(part[begin[0] :, begin[1] :][: self.crop, : self.crop]) for part in (low, high))
         low = np.clip(low * light.astype("float32"), 0, 1)
-        return low, brightness, small, rows, columns, high
+        return low, brightness, small, rows, columns, np.clip(high * scale, 0, 1)
 
 
 class WholePictures(keras.utils.PyDataset):
@@ -137,12 +145,13 @@ class WholePictures(keras.utils.PyDataset):
         return to_float(image[top : top + self.size[0], left : left + self.size[1]])
 
 
-def paired(low, high):
+def paired(low, high, view=VIEW):
     """A source of real pairs.
 
     Args:
         low: List of dark pictures, `(height, width, 3)`.
         high: List of their references.
+        view: The least share of a picture's sides that is taken for the whole, which lies anywhere between it and 1.
 
     Returns:
         A source for `Mixture`: a function of a NumPy generator, the least side in pixels and whether the brightness is
@@ -155,12 +164,12 @@ def paired(low, high):
 
     def draw(random, least, is_told):
         i = random.integers(len(low))
-        return _cut(random, least, low[i], high[i])
+        return _cut(random, least, view, low[i], high[i])
 
     return draw
 
 
-def exposures(sequences):
+def exposures(sequences, view=VIEW):
     """A source of pairs of frames of one scene: one well lit, one darker.
 
     The result is the well-lit frame whose mean is nearest to 115: a network that is to guess can learn one brightness
@@ -169,6 +178,7 @@ def exposures(sequences):
     Args:
         sequences: List of lists of frames, `(height, width, 3)`, uint8. Those without a well-lit frame and a darker one
             are left out.
+        view: See `paired`.
 
     Returns:
         A source, see `paired`.
@@ -190,12 +200,12 @@ def exposures(sequences):
         frames, means, bright = scenes[random.integers(len(scenes))]
         high = random.choice(bright[is_told])
         low = random.choice(np.flatnonzero(means <= DARKER * means[high]))
-        return _cut(random, least, frames[low], frames[high])
+        return _cut(random, least, view, frames[low], frames[high])
 
     return draw
 
 
-def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
+def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3), view=VIEW):
     """A source of well-lit photographs and the same made dark by `lle.degrade.darken`, each by a camera of its own.
 
     They are reduced at random, to no less than the smallest side that is of use and at most half as much more: it
@@ -205,13 +215,14 @@ def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
         exposure: Range of the share of the light, drawn log-uniformly: from starlight to barely dark.
         shot: Range of the shot noise, likewise.
+        view: See `paired`.
 
     Returns:
         A source, see `paired`.
     """
 
     def draw(random, least, is_told):
-        (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
+        (high,) = _cut(random, least, view, photographs[random.integers(len(photographs))])
         side = min(high.shape[:2])
         scale = random.uniform(least, min(1.5 * least, side)) / side
         sides = [max(least, round(length * scale)) for length in high.shape[:2]]
@@ -225,18 +236,19 @@ def darkened(photographs, exposure=(0.005, 0.5), shot=(1e-5, 2e-3)):
     return draw
 
 
-def unchanged(photographs):
+def unchanged(photographs, view=VIEW):
     """A source of well-lit photographs that are to come out as they are.
 
     Args:
         photographs: List of `(height, width, 3)`, uint8 or float in [0, 1].
+        view: See `paired`.
 
     Returns:
         A source, see `paired`.
     """
 
     def draw(random, least, is_told):
-        (high,) = _cut(random, least, photographs[random.integers(len(photographs))])
+        (high,) = _cut(random, least, view, photographs[random.integers(len(photographs))])
         return high, high
 
     return draw
@@ -255,12 +267,12 @@ def _is_bright(i, means, is_told):
     return lowest <= means[i] <= highest and means.min() <= DARKER * means[i]
 
 
-def _cut(random, least, *images):
+def _cut(random, least, view, *images):
     """The same part of each, which stands for a whole picture."""
     whole = np.array(images[0].shape[:2])
     if whole.min() < least:
         raise ValueError(f"a picture of {whole[0]} x {whole[1]} pixels is smaller than the crops, {least}")
-    sides = np.maximum(np.rint(whole * random.uniform(VIEW, 1)).astype(int), least)
+    sides = np.maximum(np.rint(whole * random.uniform(view, 1)).astype(int), least)
     top, left = random.integers(whole - sides + 1)
     return [image[top : top + sides[0], left : left + sides[1]] for image in images]
 

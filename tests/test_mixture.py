@@ -59,6 +59,28 @@ def test_brightness_is_that_of_the_whole_result_or_unknown():
     np.testing.assert_allclose(brightness[is_told, 0], means.mean((1, 2))[is_told], atol=1e-3)
 
 
+@pytest.mark.parametrize("crop", [None, 140])
+def test_references_whose_brightness_teaches_nothing(crop):
+    pictures = [picture(100, 150, 200), picture(150, 150, 200)]
+    sources = {"same": unchanged(pictures, view=1)}
+    batches = Mixture(sources, {"same": 1.0}, 1, batch_size=20, crop=crop, levels={"same": 0.5})
+    (low, brightness, *_), high = batches[0]
+    means = (high @ np.float32([0.299, 0.587, 0.114])).mean((1, 2))
+    is_told = brightness[:, 0] >= 0
+    np.testing.assert_array_equal(low[is_told], high[is_told])
+    np.testing.assert_allclose(means[~is_told], 0.5, atol=0.01)
+    assert 0 < is_told.sum() < 20 and np.abs(low - high)[~is_told].max() > 0.05
+
+
+def test_whole_pictures_are_whole():
+    image = np.random.default_rng(0).random((256, 256, 3), dtype="float32")
+    batches = Mixture({"same": unchanged([image], view=1)}, {"same": 1.0}, 1, batch_size=20, crop=None)
+    means = batches[0][1].mean((1, 2))
+    np.testing.assert_allclose(means, np.broadcast_to(image.mean((0, 1)), means.shape), atol=1e-5)
+    some = Mixture({"same": unchanged([image], view=0.6)}, {"same": 1.0}, 1, batch_size=20, crop=None)
+    assert np.ptp(some[0][1].mean((1, 2))) > 1e-3
+
+
 def test_crops_lie_where_they_are_said_to_lie():
     rows, columns = np.mgrid[:300, :400]
     slope = np.stack([rows / 300, columns / 400, 0 * rows], axis=-1).astype("float32")
@@ -81,8 +103,12 @@ def test_another_light_changes_the_dark_picture_alone_and_its_thumbnail_alike(cr
     np.testing.assert_allclose(small, np.broadcast_to(small[:, :1, :1], small.shape), atol=1e-6)
     np.testing.assert_allclose(low, np.broadcast_to(small[:, :1, :1], low.shape), atol=1e-6)
     assert 0.15 < np.log(gains).mean(1).std() < 0.45 and 0.01 < np.log(gains).std(1).mean() < 0.08
-    with pytest.raises(ValueError, match="varied may name"):
+    with pytest.raises(ValueError, match="varied and levels may name"):
         Mixture(sources, {"same": 1.0}, 1, varied=["other"])
+    with pytest.raises(ValueError, match="varied and levels may name"):
+        Mixture(sources, {"same": 1.0}, 1, levels={"other": 0.5})
+    with pytest.raises(ValueError, match="levels must lie between 0 and 1"):
+        Mixture(sources, {"same": 1.0}, 1, levels={"same": 44})
 
 
 def test_a_picture_smaller_than_the_crops():

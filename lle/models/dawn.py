@@ -1,4 +1,4 @@
-"""The project's own network: the brightness from a thumbnail, the noise at full size."""
+"""The project's own network: brightness and colours from a thumbnail, the noise at full size."""
 
 from numbers import Real
 
@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from lle.models.blocks import DepthToSpace
+from lle.models.mirnet_v2 import mirnet_v2
 from lle.pictures import GREY
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
@@ -21,14 +22,17 @@ ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to 
 
 @keras.saving.register_keras_serializable(package="lle")
 class Dawn(keras.Model):
-    """A network for everybody's photographs, in two parts, since two questions are asked of a dark picture.
+    """A network for everybody's photographs, in three parts, since three questions are asked of a dark picture.
 
-    *How bright, and what colour is the light?* needs the whole picture and no detail. `exposure` looks at a thumbnail
-    of 128x128 pixels, guesses how bright the result should be (its mean, one number, which may be given instead), and
-    returns a grid of 16x16 cells: a gain for each colour, and some features ("hints") of what is to be seen there. So
-    the cost of this part is the same for a picture of any size. The grid is interpolated bilinearly, as in HDRnet
-    (arXiv 1707.02880). For the whole picture it returns an exponent and a white level for each colour ("tone"). With
-    the gain `g`, the exponent `e` and the white level `w`, all of them logarithms, the curve is
+    *How bright should it be?* `sketch`, a small MIRNet-v2, makes a rough version of the result out of a thumbnail of
+    the picture, 128x128 pixels. Of that its mean is used and nothing else: one number, which may be given instead.
+
+    *What is to be brightened by how much, and what colour is the light?* needs the whole picture, too, and no detail.
+    `exposure` looks at the thumbnail, is told the number, and returns a grid of 16x16 cells: a gain for each colour,
+    and some features ("hints") of what is to be seen there. So the cost of these two parts is the same for a picture of
+    any size. The grid is interpolated bilinearly, as in HDRnet (arXiv 1707.02880). For the whole picture it returns an
+    exponent and a white level for each colour ("tone"). With the gain `g`, the exponent `e` and the white level `w`,
+    all of them logarithms, the curve is
 
         p = power(x, exp(e)), curved = exp(w) * p * exp(g) / (1 + p * (exp(g) - 1))
 
@@ -42,21 +46,19 @@ class Dawn(keras.Model):
     Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show, and the
     exposure is learnt from whole pictures though the batches hold crops.
 
-    The two are best learnt one after the other (`learn`): the exposure from many whole pictures reduced to thumbnails,
-    which takes little time; then the detail, from crops whose result has the brightness that it should have, lest the
-    error of a wrong guess, which no crop can mend, hide that of the noise.
+    They are best learnt one after the other (`learn`): sketch and exposure from many whole pictures reduced to
+    thumbnails; then the detail, from crops whose result has the brightness that it should have, lest the error of a
+    wrong guess, which no crop can mend, hide that of the noise.
 
     It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
-    curve and what leaves its two parts in float32.
+    curve and what leaves its parts in float32.
 
     Args:
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
         hints: Feature maps that `exposure` hands over to `detail`.
         exposure_width: Channels of the first level of `exposure`.
-        usual: A mean grey value that a well-lit photograph usually has. Of scenes that it has not seen the network
-            guesses the brightness no better (`notebooks/09_one_network`), so the result is to be as bright as a mixture
-            of both. A picture that is brighter than usual counts with its own brightness in its place.
-        trust: The share of the guess in this mixture. While `fit` trains it is 1, so that the guess learns.
+        sketch_width: Channels of the first stream of `sketch`, a multiple of 2.
+        sketch_groups: Groups of the convolutions in each of its recursive residual groups (see `mirnet_v2`).
         **kwargs: Passed to `keras.Model`.
 
     Call arguments:
@@ -64,7 +66,8 @@ class Dawn(keras.Model):
             tuple of these and
 
             - the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1 where the
-              network is to decide: by the mixture of `usual` and `trust`, in training by its guess alone;
+              network is to decide, and then makes no picture darker than it is. (While `fit` trains the exposure this
+              guesses the number itself, which the sketch does better.)
 
             and, if each is a part of a larger picture, whose brightness is meant then,
 
@@ -73,9 +76,6 @@ class Dawn(keras.Model):
 
     Returns:
         Pictures of the same shape, float32; they may leave [0, 1].
-
-    Raises:
-        ValueError: If `usual` or `trust` does not lie between 0 and 1.
 
     Example:
 
@@ -87,33 +87,42 @@ class Dawn(keras.Model):
     ```
     """
 
-    def __init__(self, widths=(24, 48, 72, 96), hints=8, exposure_width=16, usual=0.43, trust=1.0, **kwargs):
+    def __init__(
+        self, widths=(24, 48, 72, 96), hints=8, exposure_width=16, sketch_width=32, sketch_groups=(1, 1), **kwargs
+    ):
         super().__init__(**kwargs)
-        if not (0 <= usual <= 1 and 0 <= trust <= 1):
-            raise ValueError(f"usual and trust must lie between 0 and 1, got {usual} and {trust}")
-        self.options = {"widths": tuple(widths), "hints": hints, "exposure_width": exposure_width}
-        self.usual, self.trust = usual, trust
+        self.options = {
+            "widths": tuple(widths),
+            "hints": hints,
+            "exposure_width": exposure_width,
+            "sketch_width": sketch_width,
+            "sketch_groups": tuple(sketch_groups),
+        }
+        self.sketch = sketch_network(sketch_width, sketch_groups)
         self.exposure = exposure_network(exposure_width, hints)
         self.detail = detail_network(widths, hints)
         self.unpack = DepthToSpace(dtype="float32")
         stride = 2 ** len(widths)
         self.card = {"stride": stride, "halo": 8 * stride, "tile": LARGE_TILE}
-        self.exposes_only = False
-        self.built = True  # both parts were
+        self.learns = "all"
+        self.built = True  # its parts were
 
     def learn(self, part):
         """Choose what `fit` trains. To be called before `compile`.
 
         Args:
-            part: `"exposure"`: the output is the curved picture then; `"detail"`; or `"all"`.
+            part: `"sketch"`: the output is the sketch then, of the size of the thumbnail; `"exposure"`: the output is
+                the curved picture; `"detail"`; or `"all"`.
 
         Raises:
             ValueError: If it is none of these.
         """
-        if part not in ("exposure", "detail", "all"):
-            raise ValueError(f"part must be 'exposure', 'detail' or 'all', got {part!r}")
-        self.exposure.trainable, self.detail.trainable = part != "detail", part != "exposure"
-        self.exposes_only = part == "exposure"
+        parts = {"sketch": self.sketch, "exposure": self.exposure, "detail": self.detail}
+        if part not in (*parts, "all"):
+            raise ValueError(f"part must be 'sketch', 'exposure', 'detail' or 'all', got {part!r}")
+        for name, network in parts.items():
+            network.trainable = part in (name, "all")
+        self.learns = part
 
     def call(self, inputs, training=False):
         image, *context = inputs if isinstance(inputs, (list, tuple)) else (inputs,)
@@ -121,6 +130,8 @@ class Dawn(keras.Model):
         asked = context[0] if context else -ops.ones((count, 1))
         whole = ops.tile(ops.convert_to_tensor([[0.0, 1.0]]), (count, 1))
         small, rows, columns = context[1:] if len(context) > 1 else (thumbnail(image), whole, whole)
+        if self.learns == "sketch":
+            return self.sketch(small)
         asked = ops.cast(asked, "float32")
         if not training:
             asked = ops.cond(ops.any(asked < 0), lambda: ops.where(asked < 0, self.aim(small), asked), lambda: asked)
@@ -135,10 +146,7 @@ class Dawn(keras.Model):
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
-        grey = ops.sum(ops.convert_to_tensor(small) * ops.convert_to_tensor(GREY), axis=-1)
-        own = ops.mean(grey, axis=(1, 2))[:, None]
-        *_, guess = self.read(small, -ops.ones_like(own))
-        return self.trust * guess + (1 - self.trust) * ops.maximum(own, self.usual)
+        return ops.maximum(_grey_mean(small), _grey_mean(ops.clip(self.sketch(small), 0, 1)))
 
     def enhance(self, image, grid, tone, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -150,7 +158,7 @@ class Dawn(keras.Model):
             ops.tile(part, (1, 1, 1, 4)) for part in (local[..., :3], *ops.split(tone[:, None, None], 2, axis=-1))
         )
         curved = curve(packed, gains, exponents, whites)
-        if self.exposes_only:
+        if self.learns == "exposure":
             return self.unpack(curved)
         maps = self.detail(ops.concatenate([curved, local], axis=-1))
         return self.unpack(curved * ops.tile(1 + maps[..., :3], (1, 1, 1, 4)) + maps[..., 3:])
@@ -211,7 +219,21 @@ class Dawn(keras.Model):
         return float(np.interp(brightness, np.maximum.accumulate(means), ASKED))
 
     def get_config(self):
-        return {**super().get_config(), **self.options, "usual": self.usual, "trust": self.trust}
+        return {**super().get_config(), **self.options}
+
+
+def sketch_network(width=32, groups=(1, 1)):
+    """Build the part that makes a rough version of the result.
+
+    Args:
+        width: Channels of the first stream, see `mirnet_v2`, of which it is a small one: with one block in each group,
+            report 3's gamma correction, the picture's own colours, and half the size.
+        groups: See `mirnet_v2`.
+
+    Returns:
+        A `keras.Model` from thumbnails, `(batch, 128, 128, 3)`, in [0, 1], to pictures of that shape.
+    """
+    return mirnet_v2(width, num_mrb=1, groups=groups, gamma=2.2, color_residual=True, half_size=True)
 
 
 def exposure_network(width=16, hints=8):
@@ -385,6 +407,10 @@ def interpolation(parts, pixels):
     centres = (ops.cast(ops.arange(pixels), "float32") + 0.5) / ops.cast(pixels, "float32")
     places = ops.clip((begin + centres * (end - begin)) * CELLS - 0.5, 0, CELLS - 1)
     return ops.maximum(1 - ops.abs(places[..., None] - ops.arange(CELLS, dtype="float32")), 0)
+
+
+def _grey_mean(images):
+    return ops.mean(ops.matmul(images, ops.convert_to_tensor(GREY)), axis=(1, 2))[:, None]
 
 
 def _averaging(pixels):

@@ -22,8 +22,11 @@ from lle.models.dawn import (
     space_to_depth,
     thumbnail,
 )
+from lle.pictures import GREY
 
 WIDTHS = (4, 6, 8, 8)
+SMALL = {"widths": WIDTHS, "hints": 3, "exposure_width": 4, "sketch_width": 2, "sketch_groups": (1,)}
+PARTS = ("sketch", "exposure", "detail")
 
 
 def smooth(height, width, seed=0):
@@ -35,7 +38,7 @@ def smooth(height, width, seed=0):
 def model():
     """With weights that do something."""
     keras.utils.set_random_seed(0)
-    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    model = Dawn(**SMALL)
     random = np.random.default_rng(0)
     model.set_weights([random.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
     return model
@@ -43,7 +46,7 @@ def model():
 
 def test_size():
     model = Dawn()
-    assert model.count_params() == 1_341_289
+    assert model.count_params() == 1_745_197
     assert model.card["stride"] == 16
 
 
@@ -82,7 +85,7 @@ def test_space_to_depth_is_the_inverse_of_depth_to_space():
 
 def test_new_weights_apply_the_curve_alone():
     keras.utils.set_random_seed(0)
-    model = Dawn(WIDTHS)
+    model = Dawn(**SMALL)
     picture = smooth(64, 96)
     grid, tone, _ = model.read(thumbnail(picture), -np.ones((1, 1), "float32"))
     np.testing.assert_array_equal(tone, np.zeros((1, 6)))
@@ -168,29 +171,25 @@ def test_brightness_is_guessed_or_given(model):
     assert np.abs(dark - bright).max() > 1e-4
 
 
-@pytest.mark.parametrize("trust", [0.0, 0.25, 1.0])
-def test_how_bright_when_nobody_says(model, trust):
-    """A mixture of the guess and of the usual brightness, or the picture's own where that is higher."""
-    other = Dawn(WIDTHS, hints=3, exposure_width=4, usual=0.5, trust=trust)
-    other.set_weights(model.get_weights())
+def test_how_bright_when_nobody_says(model):
+    """As bright as the sketch, or as the picture itself where that is brighter."""
     pictures = np.concatenate([smooth(64, 64) / 8, np.sqrt(smooth(64, 64))])
-    own = (pictures @ np.float32([0.299, 0.587, 0.114])).mean(axis=(1, 2))[:, None]
-    assert own[0] < 0.5 < own[1]
-    guess = ops.convert_to_numpy(other.read(thumbnail(pictures), -np.ones((2, 1), "float32"))[-1])
-    aim = trust * guess + (1 - trust) * np.float32([[0.5], own[1]])
-    found = other.predict(pictures, verbose=0)
-    np.testing.assert_allclose(found, other.predict((pictures, aim), verbose=0), atol=1e-5)
-    again = Dawn.from_config(other.get_config())
-    assert (again.usual, again.trust) == (0.5, trust)
-    other.learn("detail")  # else dropout would make the guess another one
-    learnt = ops.convert_to_numpy(other((pictures, -np.ones((2, 1), "float32")), training=True))
-    assert np.allclose(learnt, found, atol=1e-5) == (trust == 1)  # in training the guess alone: it is what learns
+    sketches = np.clip(ops.convert_to_numpy(model.sketch(thumbnail(pictures))), 0, 1)
+    sketched, own = ((part @ GREY).mean(axis=(1, 2))[:, None] for part in (sketches, pictures))
+    assert own[0] < sketched[0] and sketched[1] < own[1]
+    found = model.predict(pictures, verbose=0)
+    aim = np.stack([sketched[0], own[1]])
+    np.testing.assert_allclose(found, model.predict((pictures, aim), verbose=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"usual": 1.2}, {"trust": -0.1}])
-def test_refuses_shares_that_are_none(options):
-    with pytest.raises(ValueError, match="usual and trust must lie between 0 and 1"):
-        Dawn(WIDTHS, **options)
+def test_in_training_the_exposure_guesses():
+    model = Dawn(**SMALL)
+    picture, unknown = smooth(64, 64) / 4, -np.ones((1, 1), "float32")
+    model.learn("detail")  # else dropout would make the guess another one
+    guess = model.read(thumbnail(picture), unknown)[-1]
+    expected = ops.convert_to_numpy(model((picture, guess), training=True))
+    found = ops.convert_to_numpy(model((picture, unknown), training=True))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("brightness", [0.25, 0.45, 0.6])
@@ -217,14 +216,14 @@ def test_parts_of_different_pictures_in_one_batch(model):
     np.testing.assert_allclose(found[1, halo:], whole[1, 320 + halo :], atol=1e-4)
 
 
-@pytest.mark.parametrize("part", ["exposure", "detail"])
-def test_one_part_learns_and_the_other_stays(part):
+@pytest.mark.parametrize("part", PARTS)
+def test_one_part_learns_and_the_others_stay(part):
     keras.utils.set_random_seed(0)
-    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    model = Dawn(**SMALL)
     model.learn(part)
     model.compile(keras.optimizers.Adam(1e-2), "mae", run_eagerly=True)
-    before = {name: getattr(model, name).get_weights() for name in ("exposure", "detail")}
-    picture = smooth(32, 32)
+    before = {name: getattr(model, name).get_weights() for name in PARTS}
+    picture = smooth(128, 128)
     for _ in range(2):  # the last layer of the detail begins at 0 and lets nothing through
         model.train_on_batch(picture / 4, picture)
     for name, weights in before.items():
@@ -233,6 +232,15 @@ def test_one_part_learns_and_the_other_stays(part):
         assert sum(changed) > len(changed) / 2 if name == part else not any(changed), name
     model.learn("all")
     assert len(model.trainable_weights) == len(model.weights)
+
+
+def test_while_the_sketch_learns_it_is_what_comes_out(model):
+    picture = smooth(256, 128)
+    model.learn("sketch")
+    drawn = ops.convert_to_numpy(model(picture))
+    model.learn("all")
+    expected = ops.convert_to_numpy(model.sketch(thumbnail(picture)))
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_the_exposure_alone_leaves_the_detail_out(model):
@@ -249,12 +257,12 @@ def test_the_exposure_alone_leaves_the_detail_out(model):
 
 def test_the_guess_is_learnt_from_the_results():
     keras.utils.set_random_seed(0)
-    model = Dawn(WIDTHS, hints=3, exposure_width=4)
+    model = Dawn(**SMALL)
     pictures, unknown = smooth(32, 32).repeat(2, 0) / 4, np.float32([[-1], [-1]])
     model.compile(keras.optimizers.Adam(1e-2), "mae", run_eagerly=True)
     for layer in model.exposure.layers:
         layer.trainable = layer.name == "guess"
-    model.detail.trainable = False
+    model.detail.trainable = model.sketch.trainable = False
     model.exposure.get_layer("grid").bias.assign([0.1] * 6)
     before = model.get_weights()
     model.train_on_batch((pictures, unknown), 3 * pictures)
