@@ -46,9 +46,9 @@ class Dawn(keras.Model):
     Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show, and the
     exposure is learnt from whole pictures though the batches hold crops.
 
-    They are best learnt one after the other (`learn`): sketch and exposure from many whole pictures reduced to
-    thumbnails; then the detail, from crops whose result has the brightness that it should have, lest the error of a
-    wrong guess, which no crop can mend, hide that of the noise.
+    They are learnt one after the other (`learn`): sketch and exposure from many whole pictures reduced to thumbnails;
+    then the detail, from crops whose result has the brightness that it should have, lest the error of a wrong guess,
+    which no crop can mend, hide that of the noise.
 
     It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
     curve and what leaves its parts in float32.
@@ -81,8 +81,11 @@ class Dawn(keras.Model):
 
     ```python
     model = Dawn()
-    model.compile(keras.optimizers.AdamW(1e-3), losses.charbonnier)
-    model.fit((low, brightness), high)  # brightness: that of `high`, or -1
+    for part in ("sketch", "exposure", "detail"):
+        model.learn(part)
+        model.compile(keras.optimizers.AdamW(1e-3), losses.charbonnier)
+        model.fit((low, brightness), high)  # 128x128, for the detail of any size; brightness: that of `high`, or -1
+    model.learn("all")
     bright = model.predict(low)
     ```
     """
@@ -104,7 +107,7 @@ class Dawn(keras.Model):
         self.unpack = DepthToSpace(dtype="float32")
         stride = 2 ** len(widths)
         self.card = {"stride": stride, "halo": 8 * stride, "tile": LARGE_TILE}
-        self.learns = "all"
+        self.learn("all")
         self.built = True  # its parts were
 
     def learn(self, part):
@@ -112,7 +115,8 @@ class Dawn(keras.Model):
 
         Args:
             part: `"sketch"`: the output is the sketch then, of the size of the thumbnail; `"exposure"`: the output is
-                the curved picture; `"detail"`; or `"all"`.
+                the curved picture; `"detail"`; or `"all"`, exposure and detail together, as of a new network. (The
+                sketch learns alone: no other part's loss reaches it.)
 
         Raises:
             ValueError: If it is none of these.
@@ -120,8 +124,9 @@ class Dawn(keras.Model):
         parts = {"sketch": self.sketch, "exposure": self.exposure, "detail": self.detail}
         if part not in (*parts, "all"):
             raise ValueError(f"part must be 'sketch', 'exposure', 'detail' or 'all', got {part!r}")
+        learning = ("exposure", "detail") if part == "all" else (part,)
         for name, network in parts.items():
-            network.trainable = part in (name, "all")
+            network.trainable = name in learning
         self.learns = part
 
     def call(self, inputs, training=False):
