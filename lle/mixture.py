@@ -37,13 +37,14 @@ class Mixture(keras.utils.PyDataset):
         steps: Batches in an epoch.
         batch_size: Pictures in a batch.
         crop: Side in pixels of the square crops; or `None` for the whole, reduced to the size of the thumbnail, which
-            teaches the exposure in less time.
+            teaches sketch and exposure in less time.
         told: The probability that the network is told the brightness of the result; else it gets -1.
         varied: Names of the sources whose dark pictures are made darker or brighter, and slightly coloured, at random:
             the same scene in other light. Without it the exposure soon knows the scenes of the training set by heart.
-        levels: A dictionary from names of sources to a mean grey value in [0, 1] that their references are scaled to
-            where the network is not told how bright they are: for sources that have nothing to teach about that.
         seed: An int.
+        levels: A dictionary from names of sources to a mean grey value between 0 and 1 that their references are scaled
+            to, and then clipped, where the network is not told how bright they are: for sources that have nothing to
+            teach about that.
 
     Raises:
         ValueError: If names, shares or levels do not fit; from a batch, if a picture is smaller than a crop, or than

@@ -72,13 +72,24 @@ def test_references_whose_brightness_teaches_nothing(crop):
     assert 0 < is_told.sum() < 20 and np.abs(low - high)[~is_told].max() > 0.05
 
 
-def test_whole_pictures_are_whole():
-    image = np.random.default_rng(0).random((256, 256, 3), dtype="float32")
-    batches = Mixture({"same": unchanged([image], view=1)}, {"same": 1.0}, 1, batch_size=20, crop=None)
-    means = batches[0][1].mean((1, 2))
-    np.testing.assert_allclose(means, np.broadcast_to(image.mean((0, 1)), means.shape), atol=1e-5)
-    some = Mixture({"same": unchanged([image], view=0.6)}, {"same": 1.0}, 1, batch_size=20, crop=None)
-    assert np.ptp(some[0][1].mean((1, 2))) > 1e-3
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda image, view: paired([image], [image], view),
+        lambda image, view: exposures([[image // 3, image]], view),
+        lambda image, view: darkened([image], view=view),
+        lambda image, view: unchanged([image], view),
+    ],
+    ids=["paired", "exposures", "darkened", "unchanged"],
+)
+def test_whole_pictures_are_whole(source):
+    image = np.broadcast_to(np.linspace(50, 180, 256).astype("uint8")[:, None, None], (256, 256, 3))
+    whole, parts = (
+        Mixture({"it": source(image, view)}, {"it": 1.0}, 1, batch_size=20, crop=None)[0][1].mean((1, 2, 3))
+        for view in (1, 0.6)
+    )
+    np.testing.assert_allclose(whole, image.mean() / 255, atol=2e-3)
+    assert np.ptp(parts) > 0.02
 
 
 def test_crops_lie_where_they_are_said_to_lie():

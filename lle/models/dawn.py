@@ -43,12 +43,11 @@ class Dawn(keras.Model):
     factor for each colour and a summand for each value, close to 1 and 0: `output = curved * factor + summand`. With
     new weights it leaves the curved picture as it is.
 
-    Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show, and the
-    exposure is learnt from whole pictures though the batches hold crops.
+    Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show.
 
     They are learnt one after the other (`learn`): sketch and exposure from many whole pictures reduced to thumbnails;
     then the detail, from crops whose result has the brightness that it should have, lest the error of a wrong guess,
-    which no crop can mend, hide that of the noise.
+    which no crop can mend, hide that of the noise. Until the sketch has learnt, say how bright the result is to be.
 
     It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
     curve and what leaves its parts in float32.
@@ -57,8 +56,9 @@ class Dawn(keras.Model):
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
         hints: Feature maps that `exposure` hands over to `detail`.
         exposure_width: Channels of the first level of `exposure`.
-        sketch_width: Channels of the first stream of `sketch`, a multiple of 2.
-        sketch_groups: Groups of the convolutions in each of its recursive residual groups (see `mirnet_v2`).
+        sketch_width: Channels of the first stream of `sketch` (see `mirnet_v2`).
+        sketch_groups: Groups of the convolutions in each of its recursive residual groups, which divide the channels of
+            all streams.
         **kwargs: Passed to `keras.Model`.
 
     Call arguments:
@@ -66,8 +66,8 @@ class Dawn(keras.Model):
             tuple of these and
 
             - the brightness of each result, `(batch, 1)`: its mean grey value (BT.601) in [0, 1], or -1 where the
-              network is to decide, and then makes no picture darker than it is. (While `fit` trains the exposure this
-              guesses the number itself, which the sketch does better.)
+              network is to decide. It then aims no lower than the picture is. (In training the exposure guesses the
+              number itself.)
 
             and, if each is a part of a larger picture, whose brightness is meant then,
 
@@ -151,7 +151,7 @@ class Dawn(keras.Model):
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
-        return ops.maximum(_grey_mean(small), _grey_mean(ops.clip(self.sketch(small), 0, 1)))
+        return ops.maximum(_grey_mean(small), _grey_mean(self.sketch(small)))
 
     def enhance(self, image, grid, tone, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -251,7 +251,7 @@ def exposure_network(width=16, hints=8):
     Returns:
         A `keras.Model` from the thumbnail beside its logarithm, `(batch, 128, 128, 6)`, and the brightness asked for or
         -1, `(batch, 1)`, to the grid, `(batch, 16, 16, 3 + hints)`, the tone, 3 exponents and 3 white levels,
-        `(batch, 6)`, and the guessed brightness, `(batch, 1)`.
+        `(batch, 6)`, and its own guess of the brightness, `(batch, 1)`, which serves in training alone.
     """
     seen, asked = keras.Input((THUMBNAIL, THUMBNAIL, 6)), keras.Input((1,))
     features = seen

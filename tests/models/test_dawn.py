@@ -163,33 +163,36 @@ def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
     assert np.abs(framed.astype(int) - alone).mean() < 1
 
 
-def test_brightness_is_guessed_or_given(model):
+def test_brightness_is_left_to_the_network_or_given(model):
     picture = smooth(64, 64).repeat(3, 0)
     asked = np.float32([[-1], [0.2], [0.8]])
-    guessed, dark, bright = model.predict([picture, asked], verbose=0)
-    np.testing.assert_allclose(guessed, model.predict(picture[:1], verbose=0)[0], atol=1e-6)
+    left, dark, bright = model.predict([picture, asked], verbose=0)
+    np.testing.assert_allclose(left, model.predict(picture[:1], verbose=0)[0], atol=1e-6)
     assert np.abs(dark - bright).max() > 1e-4
 
 
 def test_how_bright_when_nobody_says(model):
     """As bright as the sketch, or as the picture itself where that is brighter."""
     pictures = np.concatenate([smooth(64, 64) / 8, np.sqrt(smooth(64, 64))])
-    sketches = np.clip(ops.convert_to_numpy(model.sketch(thumbnail(pictures))), 0, 1)
+    sketches = ops.convert_to_numpy(model.sketch(thumbnail(pictures)))
     sketched, own = ((part @ GREY).mean(axis=(1, 2))[:, None] for part in (sketches, pictures))
     assert own[0] < sketched[0] and sketched[1] < own[1]
     found = model.predict(pictures, verbose=0)
     aim = np.stack([sketched[0], own[1]])
     np.testing.assert_allclose(found, model.predict((pictures, aim), verbose=0), atol=1e-5)
+    others = model.predict((pictures, aim + 0.1), verbose=0)
+    assert np.abs(found - others).max((1, 2, 3)).min() > 1e-4
 
 
-def test_in_training_the_exposure_guesses():
-    model = Dawn(**SMALL)
+def test_in_training_the_exposure_guesses(model):
     picture, unknown = smooth(64, 64) / 4, -np.ones((1, 1), "float32")
     model.learn("detail")  # else dropout would make the guess another one
     guess = model.read(thumbnail(picture), unknown)[-1]
     expected = ops.convert_to_numpy(model((picture, guess), training=True))
     found = ops.convert_to_numpy(model((picture, unknown), training=True))
+    model.learn("all")
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - model.predict(picture, verbose=0)).max() > 1e-4  # as bright as the sketch
 
 
 @pytest.mark.parametrize("brightness", [0.25, 0.45, 0.6])
