@@ -1,4 +1,5 @@
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -32,6 +33,14 @@ def tally(request):
     if not request.node.is_failed:
         title = request.function.__doc__.splitlines()[0].rstrip(".")
         reliability.check(title, counts, is_random=hasattr(request.function, "hypothesis"))
+
+
+@pytest.fixture
+def heeded():
+    """Python's own answer to SIGINT, which a process that was started in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(wrapper=True)

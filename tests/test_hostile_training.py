@@ -63,14 +63,6 @@ def interrupt_within(step, action):
     )
 
 
-@pytest.fixture
-def heeded():
-    """Python's own answer to SIGINT, which a process that was started in the background ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("heeded")
 def test_interrupted_from_the_keyboard(tmp_path, tally):
     """Training runs interrupted (SIGINT) in any epoch: the checkpoint loads, and the run goes on from it."""

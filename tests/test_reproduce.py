@@ -96,6 +96,7 @@ def test_two_at_a_time_or_one_after_the_other(project, capfd, jobs):
     assert times["05_three", "begin"] > min(times["03_one", "end"], times["04_two", "end"])
 
 
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_ends_it_at_once_and_its_kernel_too(project):
     beating = "import pathlib, time\nwhile True:\n    pathlib.Path(run_dir, 'beat').touch()\n    time.sleep(0.1)"
     for name in ("04_one", "05_two"):
@@ -103,9 +104,12 @@ def test_ctrl_c_ends_it_at_once_and_its_kernel_too(project):
     command = [sys.executable, "-m", "lle.reproduce", "--jobs", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         beat = Path("runs/quick/04_one/beat")
-        wait_for(beat.exists)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            wait_for(beat.exists)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()  # else a failure would wait for it
         assert "interrupted" in process.stdout.read()
     wait_for(lambda: time.time() - beat.stat().st_mtime > 2)
     assert not Path("runs/quick/05_two").exists()
