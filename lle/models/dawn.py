@@ -186,8 +186,10 @@ class Dawn(keras.Model):
 
         Raises:
             TypeError: If the brightness is no number.
-            ValueError: If it is not between 0 and 1.
+            ValueError: If it is not between 0 and 1, or the sketch is what learns (see `learn`).
         """
+        if self.learns == "sketch":
+            raise ValueError("the network returns its sketch while that learns: call learn('all') first")
         if brightness is not None and not isinstance(brightness, Real):
             raise TypeError(f"brightness must be a number, got {brightness!r}")
         if brightness is not None and not 0 < brightness < 1:

@@ -240,6 +240,8 @@ def test_while_the_sketch_learns_it_is_what_comes_out(model):
     picture = smooth(256, 128)
     model.learn("sketch")
     drawn = ops.convert_to_numpy(model(picture))
+    with pytest.raises(ValueError, match="call learn"):
+        lle.enhance(picture[0], model)
     model.learn("all")
     expected = ops.convert_to_numpy(model.sketch(thumbnail(picture)))
     np.testing.assert_array_equal(drawn, expected)
