@@ -45,9 +45,10 @@ class Dawn(keras.Model):
 
     Where a picture is cut into tiles or crops, the thumbnail is that of the whole, so that no seam can show.
 
-    They are learnt one after the other (`learn`): sketch and exposure from many whole pictures reduced to thumbnails;
-    then the detail, from crops whose result has the brightness that it should have, lest the error of a wrong guess,
-    which no crop can mend, hide that of the noise. Until the sketch has learnt, say how bright the result is to be.
+    They are learnt one after the other (`learn`): sketch and exposure from many pictures, or large parts of them,
+    reduced to thumbnails; then the detail, from crops whose result has the brightness that it should have, lest the
+    error of a wrong guess, which no crop can mend, hide that of the noise. Until the sketch has learnt, say how bright
+    the result is to be.
 
     It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
     curve and what leaves its parts in float32.
@@ -151,7 +152,7 @@ class Dawn(keras.Model):
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
-        return ops.maximum(_grey_mean(small), _grey_mean(self.sketch(small)))
+        return _aim(small, self.sketch(small))
 
     def enhance(self, image, grid, tone, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -198,7 +199,10 @@ class Dawn(keras.Model):
         bars = between_bars(image[:height, :width])
         inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
         small = shrink(image[inside])[None] / np.float32(peak)
-        asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
+        if brightness is None:  # here, since the sketch takes longer than much of a tile
+            asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(small)))
+        else:
+            asked = np.float32([[self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
             places = [
@@ -414,6 +418,10 @@ def interpolation(parts, pixels):
     centres = (ops.cast(ops.arange(pixels), "float32") + 0.5) / ops.cast(pixels, "float32")
     places = ops.clip((begin + centres * (end - begin)) * CELLS - 0.5, 0, CELLS - 1)
     return ops.maximum(1 - ops.abs(places[..., None] - ops.arange(CELLS, dtype="float32")), 0)
+
+
+def _aim(small, sketch):
+    return ops.maximum(_grey_mean(small), _grey_mean(sketch))
 
 
 def _grey_mean(images):
