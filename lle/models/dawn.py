@@ -199,12 +199,12 @@ class Dawn(keras.Model):
         bars = between_bars(image[:height, :width])
         inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
         small = shrink(image[inside])[None] / np.float32(peak)
-        if brightness is None:  # here, since the sketch takes longer than much of a tile
-            asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(small)))
-        else:
-            asked = np.float32([[self.ask(small, brightness)]])
+        asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tile(tile, rows, columns):
+            nonlocal asked
+            if asked < 0 and not rows == columns == (0, 1):  # several tiles, of which each would be sketched
+                asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(small)))
             places = [
                 (np.float32([shares]) * side - part.start) / (part.stop - part.start)
                 for shares, side, part in zip((rows, columns), image.shape, inside, strict=False)
