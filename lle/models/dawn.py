@@ -183,7 +183,7 @@ class Dawn(keras.Model):
 
         Returns:
             A function of a batch of one tile, float in [0, 1], and of the shares of the picture's height and width
-            where it begins and ends, two pairs of numbers; it returns the enhanced tile.
+            where it begins and ends, two tuples of two numbers; it returns the enhanced tile.
 
         Raises:
             TypeError: If the brightness is no number.
@@ -203,7 +203,7 @@ class Dawn(keras.Model):
 
         def enhance_tile(tile, rows, columns):
             nonlocal asked
-            if asked < 0 and not rows == columns == (0, 1):  # several tiles, of which each would be sketched
+            if asked < 0 and not rows == columns == (0, 1):  # once for all tiles; a single one is faster in one call
                 asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(small)))
             places = [
                 (np.float32([shares]) * side - part.start) / (part.stop - part.start)
@@ -421,6 +421,7 @@ def interpolation(parts, pixels):
 
 
 def _aim(small, sketch):
+    """No darker than the picture."""
     return ops.maximum(_grey_mean(small), _grey_mean(sketch))
 
 
