@@ -72,6 +72,8 @@ ROWS = {
     "zero_dce_small_torch": lambda settings: _inference_row(*_torch_network(), settings.small, settings.repeats),
     "onnx_small": lambda settings: _inference_row(*_onnx_network(), settings.small, settings.repeats),
     "dawn_large": lambda settings: _inference_row(*_network("dawn"), settings.large, settings.repeats_large),
+    "dawn_small_bfloat16": lambda settings: _inference_row(*_in_bfloat16(), settings.small, settings.repeats),
+    "dawn_large_bfloat16": lambda settings: _inference_row(*_in_bfloat16(), settings.large, settings.repeats_large),
     "zero_dce_large": lambda settings: _inference_row(*_network("zero_dce"), settings.large, settings.repeats_large),
 }
 
@@ -172,6 +174,12 @@ def _network(name):
     from lle.enhance import load
 
     return f"enhance.run, {name}", load(name)
+
+
+def _in_bfloat16():
+    from lle.enhance import load
+
+    return "enhance.run, dawn in bfloat16", load("dawn", dtype="mixed_bfloat16")
 
 
 def _onnx_network():

@@ -6,6 +6,7 @@ At package level `lle.enhance` is the function below; the rest of this module is
 import functools
 import json
 import zipfile
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 
@@ -26,13 +27,16 @@ LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a smal
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
 
-def load(name_or_path=DEFAULT):
+def load(name_or_path=DEFAULT, dtype=None):
     """Load a network with its weights.
 
     Args:
         name_or_path: The name of one of the networks that come with the package, whose file is loaded only if it has
             the SHA-256 that its card names; or the path of a `.keras` file of your own. Code inside a file is never
             run (`safe_mode=True`), and the model comes back without its optimizer.
+        dtype: The dtype policy to build it under, such as `"mixed_bfloat16"`, which is faster where the processor or
+            GPU has bfloat16; results then differ by one or two levels of 255. For networks that are built anew on
+            loading, as `lle.models.Dawn` is. `None`: the policy that is set in Keras.
 
     Returns:
         A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
@@ -41,7 +45,8 @@ def load(name_or_path=DEFAULT):
         file of your own whose network takes 4 channels is taken for one.
 
     Raises:
-        ValueError: If there is no such name or file, the hash differs, or the file does not load.
+        ValueError: If there is no such name or file, the hash differs, the file does not load, or the network keeps
+            another dtype policy.
     """
     path, card = find(name_or_path)
     if card and sha256_of(path) != card["sha256"]:
@@ -55,10 +60,13 @@ def load(name_or_path=DEFAULT):
 
     import lle.models  # noqa: F401  (registers the classes that a file may name)
 
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
-        raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
+    with _dtype_policy(dtype):
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
+            raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
+    if dtype and not _computes_in(model, keras.dtype_policies.get(dtype).compute_dtype):
+        raise ValueError(f"{path}: computes as it was saved, not under {dtype!r}; `dawn`, for one, can do otherwise")
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
     model.card = card or getattr(model, "card", RAW_CARD if is_raw else CARD)
@@ -214,6 +222,25 @@ def _check_texts(path):
         for entry in file.infolist():
             if entry.filename.endswith(".json") and entry.file_size > LARGEST_TEXT:
                 raise ValueError(f"its {entry.filename} has {entry.file_size / 1e6:.0f} MB, more than a network's")
+
+
+@contextmanager
+def _dtype_policy(name):
+    """Let Keras build layers under a dtype policy, or under the one that is set."""
+    import keras
+
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or usual)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+def _computes_in(model, dtype):
+    """Whether any of its convolutions and the like do so."""
+    layers = getattr(model, "layers", [])
+    return any(_computes_in(layer, dtype) or layer.weights and layer.compute_dtype == dtype for layer in layers)
 
 
 def _newer(path):

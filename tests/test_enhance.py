@@ -121,6 +121,21 @@ def test_load_a_file_of_ones_own(tmp_path):
     assert load(str(tmp_path / "own.keras")).input_shape == (None, None, None, 3)
 
 
+def test_load_under_a_dtype_policy(tmp_path):
+    image = picture(40, 56) / 5
+    fast, exact = load("dawn", dtype="mixed_bfloat16"), load("dawn")
+    assert fast.detail.get_layer("last").compute_dtype == "bfloat16" and keras.config.dtype_policy().name == "float32"
+    found = run(fast, image)
+    assert found.dtype == np.float32 and 0 < np.abs(found - run(exact, image)).max() < 2 / 255
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same")(inputs)).save(tmp_path / "own.keras")
+    with pytest.raises(ValueError, match=r"own.keras: computes as it was saved, not under 'mixed_bfloat16'"):
+        load(tmp_path / "own.keras", dtype="mixed_bfloat16")
+    with pytest.raises(ValueError, match="nonsense"):
+        load("dawn", dtype="nonsense")
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_load_says_which_file_is_at_fault(tmp_path, model):
     inputs = keras.Input((None, None, 3))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "code.keras")

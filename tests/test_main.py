@@ -52,6 +52,14 @@ def test_enhance(pairs, network, capsys):
     assert "low/0.png: not a picture that Pillow can read\n" in output.err
 
 
+def test_enhance_in_bfloat16(pairs, network, capsys):
+    assert main(["enhance", "low", "-o", "exact"]) == main(["enhance", "low", "-o", "fast", "--bfloat16"]) == 0
+    exact, fast = (np.asarray(Image.open(f"{folder}/1.png")).astype(int) for folder in ("exact", "fast"))
+    assert 0 < np.abs(exact - fast).max() <= 2
+    assert main(["enhance", "low", "-o", "none", "--bfloat16", "--model", "deeper_unet"]) == 1
+    assert "deeper_unet.keras: computes as it was saved" in capsys.readouterr().err and not Path("none").exists()
+
+
 def test_the_size_limit(pairs, network, capsys):
     arguments = ["enhance", "low", "-o", "out", "--model", network, "--max-megapixels"]
     assert main([*arguments, "0.0005"]) == 1  # the pictures have 600 pixels

@@ -44,7 +44,7 @@ def test_every_notebook_is_listed():
         assert f"| `{path.stem}` |" in README
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
     for name in ("dark.jpg", "my_dark_pictures/1.png", "my_dark_pictures/2.png"):
         write(name, 40, 48)
@@ -52,11 +52,11 @@ def test_the_python_examples_run(number, tmp_path, monkeypatch, write):
         write(name, 128, 144)
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     example = examples[number]
     example = example.replace("epochs=100", "epochs=1")
     exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / ("bright.jpg", "mine.keras", "mine.keras", "mine.keras", "bright.jpg")[number]).exists()
+    assert (tmp_path / ("bright.jpg", *["mine.keras"] * 3, "bright.jpg", "bright.jpg")[number]).exists()
 
 
 def test_the_commands_run(tmp_path, monkeypatch, write):
