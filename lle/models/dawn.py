@@ -25,7 +25,8 @@ class Dawn(keras.Model):
     """A network for everybody's photographs, in three parts, since three questions are asked of a dark picture.
 
     *How bright should it be?* `sketch`, a small MIRNet-v2, makes a rough version of the result out of a thumbnail of
-    the picture, 128x128 pixels. Of that its mean is used and nothing else: one number, which may be given instead.
+    the picture, 128x128 pixels, and another one of that mirrored. Their mean is used and nothing else of them: one
+    number, which may be given instead.
 
     *What is to be brightened by how much, and what colour is the light?* needs the whole picture, too, and no detail.
     `exposure` looks at the thumbnail, is told the number, and returns a grid of 16x16 cells: a gain for each colour,
@@ -152,7 +153,7 @@ class Dawn(keras.Model):
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
-        return _aim(small, self.sketch(small))
+        return _aim(small, self.sketch(_beside_mirrored(small)))
 
     def enhance(self, image, grid, tone, rows, columns):
         """Enhance parts of pictures, which begin and end at these shares of their height and width."""
@@ -204,7 +205,7 @@ class Dawn(keras.Model):
         def enhance_tile(tile, rows, columns):
             nonlocal asked
             if asked < 0 and not rows == columns == (0, 1):  # once for all tiles; a single one is faster in one call
-                asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(small)))
+                asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(_beside_mirrored(small))))
             places = [
                 (np.float32([shares]) * side - part.start) / (part.stop - part.start)
                 for shares, side, part in zip((rows, columns), image.shape, inside, strict=False)
@@ -420,9 +421,13 @@ def interpolation(parts, pixels):
     return ops.maximum(1 - ops.abs(places[..., None] - ops.arange(CELLS, dtype="float32")), 0)
 
 
-def _aim(small, sketch):
-    """No darker than the picture."""
-    return ops.maximum(_grey_mean(small), _grey_mean(sketch))
+def _beside_mirrored(small):
+    return ops.concatenate([small, ops.flip(small, axis=2)])
+
+
+def _aim(small, sketches):
+    """As bright as both sketches on average, that of the mirrored picture too, and no darker than the picture."""
+    return ops.maximum(_grey_mean(small), sum(ops.split(_grey_mean(sketches), 2)) / 2)
 
 
 def _grey_mean(images):

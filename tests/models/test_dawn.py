@@ -172,16 +172,28 @@ def test_brightness_is_left_to_the_network_or_given(model):
 
 
 def test_how_bright_when_nobody_says(model):
-    """As bright as the sketch, or as the picture itself where that is brighter."""
+    """As bright as its sketches, plain and mirrored, on average, or as the picture itself where that is brighter."""
     pictures = np.concatenate([smooth(64, 64) / 8, np.sqrt(smooth(64, 64))])
-    sketches = ops.convert_to_numpy(model.sketch(thumbnail(pictures)))
-    sketched, own = ((part @ GREY).mean(axis=(1, 2))[:, None] for part in (sketches, pictures))
+    plain, mirrored, own = (
+        (ops.convert_to_numpy(part) @ GREY).mean(axis=(1, 2))[:, None]
+        for part in (model.sketch(thumbnail(pictures)), model.sketch(thumbnail(pictures[:, :, ::-1])), pictures)
+    )
+    sketched = (plain + mirrored) / 2
     assert own[0] < sketched[0] and sketched[1] < own[1]
     found = model.predict(pictures, verbose=0)
     aim = np.stack([sketched[0], own[1]])
     np.testing.assert_allclose(found, model.predict((pictures, aim), verbose=0), atol=1e-5)
     others = model.predict((pictures, aim + 0.1), verbose=0)
     assert np.abs(found - others).max((1, 2, 3)).min() > 1e-4
+
+
+def test_a_picture_and_the_mirrored_one_become_equally_bright():
+    shipped, picture = lle.load("dawn"), data.load_images([data.samples().test[0].low], (128, 128))
+    both = np.concatenate([picture, picture[:, :, ::-1]])
+    plain, mirrored = (ops.convert_to_numpy(shipped.sketch(both)) @ GREY).mean(axis=(1, 2))
+    aims = ops.convert_to_numpy(shipped.aim(both))[:, 0]
+    assert abs(plain - mirrored) > 1e-4
+    np.testing.assert_allclose(aims, (plain + mirrored) / 2, atol=1e-5)
 
 
 def test_in_training_the_exposure_guesses(model):
