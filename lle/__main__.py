@@ -84,7 +84,7 @@ def _add_enhance(commands):
     command.add_argument(
         "--bfloat16",
         action="store_true",
-        help=f"faster where processor or GPU have bfloat16 (of the networks here {DEFAULT})",
+        help="be faster where processor or GPU have bfloat16; for dawn and zero_dce",
     )
     command.add_argument("--force", action="store_true", help="overwrite what is there instead of leaving it")
     command.set_defaults(run=_enhance)
@@ -158,13 +158,11 @@ def _positive(text):
 
 
 def _enhance(options):
-    from lle.enhance import load
     from lle.files import enhance_files
 
-    model = load(options.model or DEFAULT, dtype="mixed_bfloat16") if options.bfloat16 else options.model
     report = enhance_files(
-        options.sources, options.out, model, options.force, options.ratio, options.brightness,
-        options.max_megapixels,
+        options.sources, options.out, options.model, options.force, options.ratio, options.brightness,
+        options.max_megapixels, "mixed_bfloat16" if options.bfloat16 else None,
     )  # fmt: skip
     again = " (--force makes them anew)" if report.skipped else ""
     print(f"{len(report.written)} enhanced, {len(report.skipped)} there already{again}, {len(report.failed)} failed")

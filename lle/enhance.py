@@ -34,9 +34,10 @@ def load(name_or_path=DEFAULT, dtype=None):
         name_or_path: The name of one of the networks that come with the package, whose file is loaded only if it has
             the SHA-256 that its card names; or the path of a `.keras` file of your own. Code inside a file is never
             run (`safe_mode=True`), and the model comes back without its optimizer.
-        dtype: The dtype policy to build it under, such as `"mixed_bfloat16"`, which is faster where the processor or
-            GPU has bfloat16; results then differ by one or two levels of 255. For networks that are built anew on
-            loading, as `lle.models.Dawn` is. `None`: the policy that is set in Keras.
+        dtype: The name of the dtype policy to build it under, such as `"mixed_bfloat16"`, which is faster where the
+            processor or GPU has bfloat16, and moves what `dawn` makes by one or two levels of 255. For networks that
+            are built anew on loading: of those here `dawn` and `zero_dce`. Saved again, they are as before. `None`: the
+            policy that is set in Keras.
 
     Returns:
         A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
@@ -45,8 +46,8 @@ def load(name_or_path=DEFAULT, dtype=None):
         file of your own whose network takes 4 channels is taken for one.
 
     Raises:
-        ValueError: If there is no such name or file, the hash differs, the file does not load, or the network keeps
-            another dtype policy.
+        ValueError: If there is no such name or file, the hash differs, the file does not load, Keras knows no such
+            dtype policy, or the network was saved with layers and keeps theirs.
     """
     path, card = find(name_or_path)
     if card and sha256_of(path) != card["sha256"]:
@@ -65,7 +66,7 @@ def load(name_or_path=DEFAULT, dtype=None):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
             raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
-    if dtype and not _computes_in(model, keras.dtype_policies.get(dtype).compute_dtype):
+    if dtype and not _follows(model, keras.dtype_policies.get(dtype).compute_dtype):
         raise ValueError(f"{path}: computes as it was saved, not under {dtype!r}; `dawn`, for one, can do otherwise")
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
@@ -237,10 +238,15 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(usual)
 
 
-def _computes_in(model, dtype):
-    """Whether any of its convolutions and the like do so."""
-    layers = getattr(model, "layers", [])
-    return any(_computes_in(layer, dtype) or layer.weights and layer.compute_dtype == dtype for layer in layers)
+def _follows(model, dtype):
+    """Whether its convolutions and the like compute in this, but for some that a network keeps in float32."""
+    found = _compute_dtypes(model)
+    return dtype in found and found <= {dtype, "float32"}
+
+
+def _compute_dtypes(layer):
+    parts = getattr(layer, "layers", [])
+    return set().union(*map(_compute_dtypes, parts)) if parts else {layer.compute_dtype} if layer.weights else set()
 
 
 def _newer(path):

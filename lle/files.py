@@ -44,7 +44,9 @@ class Report(NamedTuple):
     failed: list
 
 
-def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightness=None, max_megapixels=None):
+def enhance_files(
+    sources, out, model=None, overwrite=False, ratio=None, brightness=None, max_megapixels=None, dtype=None
+):
     """Enhance picture files and folders of them, with a progress bar.
 
     A picture that fails is named on stderr with the reason, and the others are done. Each is written under a temporary
@@ -60,6 +62,8 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
             left out unless it is given.
         brightness: See `lle.enhance`. Given one, camera raw counts as failed: the ratio sets its brightness.
         max_megapixels: Likewise.
+        dtype: Of a network that is loaded for the purpose, see `lle.enhance.load`; not of that for camera raw, where no
+            model is named.
 
     Returns:
         A `Report`.
@@ -83,7 +87,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
     skipped = set(report.skipped)
     todo = {target: source for target, source in jobs.items() if target not in skipped}
     if isinstance(model, (str, Path)) and any(map(os.path.exists, todo.values())):
-        model = load(model)
+        model = load(model, dtype)
     networks = {}
     for path, error in unread:
         _fail(report, path, error)
@@ -95,7 +99,7 @@ def enhance_files(sources, out, model=None, overwrite=False, ratio=None, brightn
         try:
             check_file(source)  # before a network is loaded for it
             if model is None and name not in networks:
-                networks[name] = load(name)
+                networks[name] = load(name, dtype if name == DEFAULT else None)
             enhance_file(
                 source,
                 target,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from write_dng import noise, write_dng
 
 from lle import files
 from lle.__main__ import _small, main
@@ -53,7 +54,10 @@ def test_enhance(pairs, network, capsys):
 
 
 def test_enhance_in_bfloat16(pairs, network, capsys):
-    assert main(["enhance", "low", "-o", "exact"]) == main(["enhance", "low", "-o", "fast", "--bfloat16"]) == 0
+    write_dng(Path("low/3.dng"), noise())  # developed as without the flag
+    command = ["enhance", "low", "--ratio", "auto", "-o"]
+    assert main([*command, "exact"]) == main([*command, "fast", "--bfloat16"]) == 0
+    assert Path("exact/3.dng.jpg").read_bytes() == Path("fast/3.dng.jpg").read_bytes()
     exact, fast = (np.asarray(Image.open(f"{folder}/1.png")).astype(int) for folder in ("exact", "fast"))
     assert 0 < np.abs(exact - fast).max() <= 2
     assert main(["enhance", "low", "-o", "none", "--bfloat16", "--model", "deeper_unet"]) == 1

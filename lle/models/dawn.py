@@ -51,8 +51,8 @@ class Dawn(keras.Model):
     error of a wrong guess, which no crop can mend, hide that of the noise. Until the sketch has learnt, say how bright
     the result is to be.
 
-    It may be trained in bfloat16: built with `dtype="float32"` under Keras's policy `mixed_bfloat16`, it keeps the
-    curve and what leaves its parts in float32.
+    It may be trained in bfloat16 and used so (`lle.load("dawn", dtype="mixed_bfloat16")`): built with `dtype="float32"`
+    under Keras's policy `mixed_bfloat16`, it keeps the curve and what leaves its parts in float32.
 
     Args:
         widths: Channels of `detail` at a half, a quarter and so on of the picture's size.
