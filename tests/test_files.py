@@ -176,7 +176,7 @@ def test_nothing_is_overwritten_unless_asked(folder):
 
 def test_nothing_to_do_loads_no_network(folder, monkeypatch):
     enhance_files([folder / "in"], folder / "out", same)
-    monkeypatch.setattr(files, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(files, "load", lambda *named: pytest.fail("loaded"))
     assert len(enhance_files([folder / "in"], folder / "out", "zero_dce").skipped) == 3
     with pytest.raises(ValueError, match="no network is called 'zork'"):
         enhance_files([folder / "in"], folder / "out", "zork")
