@@ -67,7 +67,10 @@ def load(name_or_path=DEFAULT, dtype=None):
         except Exception as error:  # from Keras, zipfile, json and h5py, whichever meets the fault first
             raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
     if dtype and not _follows(model, keras.dtype_policies.get(dtype).compute_dtype):
-        raise ValueError(f"{path}: computes as it was saved, not under {dtype!r}; `dawn`, for one, can do otherwise")
+        raise ValueError(
+            f"{name_or_path}: computes in the precision that it was saved with, not in {dtype}: leave that out, or take "
+            "`dawn` or `zero_dce`"
+        )
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
     model.card = card or getattr(model, "card", RAW_CARD if is_raw else CARD)

@@ -182,7 +182,8 @@ def test_names(tmp_path, tally, capsys):
 
 def test_a_strange_name_on_a_terminal_of_its_own(tmp_path):
     (tmp_path / os.fsdecode(b"\xff\n.png")).write_bytes(b"no picture")
-    code = "import lle.files as files, lle.__main__ as main; files.load = lambda *named: lambda batch: batch; main.main()"
+    stand_in = "files.load = lambda *named: lambda batch: batch"
+    code = f"import lle.files as files, lle.__main__ as main; {stand_in}; main.main()"
     command = [sys.executable, "-c", f"import sys; sys.argv = ['lle', 'enhance', '.', '-o', 'out']; {code}"]
     root = Path(files.__file__).parents[1]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONPATH": str(root)})

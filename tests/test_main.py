@@ -61,7 +61,7 @@ def test_enhance_in_bfloat16(pairs, network, capsys):
     exact, fast = (np.asarray(Image.open(f"{folder}/1.png")).astype(int) for folder in ("exact", "fast"))
     assert 0 < np.abs(exact - fast).max() <= 2
     assert main(["enhance", "low", "-o", "none", "--bfloat16", "--model", "deeper_unet"]) == 1
-    assert "deeper_unet.keras: computes as it was saved" in capsys.readouterr().err and not Path("none").exists()
+    assert "lle: deeper_unet: computes in the precision" in capsys.readouterr().err and not Path("none").exists()
 
 
 def test_the_size_limit(pairs, network, capsys):
