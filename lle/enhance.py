@@ -68,8 +68,8 @@ def load(name_or_path=DEFAULT, dtype=None):
             raise ValueError(f"{path}: cannot be loaded ({_newer(path)}{first_line(error)})") from error
     if dtype and not _follows(model, keras.dtype_policies.get(dtype).compute_dtype):
         raise ValueError(
-            f"{name_or_path}: computes in the precision that it was saved with, not in {dtype} as `dawn` and `zero_dce` "
-            "can: leave that out"
+            f"{name_or_path}: computes in the precision that it was saved with, not in {dtype}: leave that out, or "
+            "take dawn or zero_dce"
         )
     inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
     is_raw = [tensor.shape[-1] for tensor in inputs] == [4]
