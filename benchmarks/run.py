@@ -19,6 +19,7 @@ OPTIONAL = {
     "torch": "torch is not installed",
     "onnxruntime": "onnxruntime is not installed",
     "LLE_ONNX": "LLE_ONNX names no file",
+    "bfloat16": "this machine cannot compute in bfloat16",
 }
 
 
@@ -177,8 +178,10 @@ def _network(name):
 
 
 def _in_bfloat16():
-    from lle.enhance import load
+    from lle.enhance import can_compute, load
 
+    if not can_compute("bfloat16"):
+        raise ModuleNotFoundError(name="bfloat16")
     return "enhance.run, dawn in bfloat16", load("dawn", dtype="mixed_bfloat16")
 
 

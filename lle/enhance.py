@@ -47,7 +47,7 @@ def load(name_or_path=DEFAULT, dtype=None):
 
     Raises:
         ValueError: If there is no such name or file, the hash differs, the file does not load, Keras knows no such
-            dtype policy, or the network was saved with layers and keeps theirs.
+            dtype policy, the machine cannot compute under it, or the network was saved with layers and keeps theirs.
     """
     path, card = find(name_or_path)
     if card and sha256_of(path) != card["sha256"]:
@@ -61,6 +61,8 @@ def load(name_or_path=DEFAULT, dtype=None):
 
     import lle.models  # noqa: F401  (registers the classes that a file may name)
 
+    if dtype and not can_compute(keras.dtype_policies.get(dtype).compute_dtype):
+        raise ValueError(f"this machine cannot compute in {dtype}: leave that out")
     with _dtype_policy(dtype):
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -182,6 +184,18 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
                 _enhance_array(ops.convert_to_numpy(image), model, brightness), dtype=image.dtype
             )
     return _enhance_array(np.asarray(image), model, brightness)
+
+
+@functools.cache
+def can_compute(dtype):
+    """Whether this machine can convolve in a dtype, such as `"bfloat16"`: processors without AVX-512 often cannot."""
+    from keras import ops
+
+    try:
+        ops.conv(ops.ones((1, 8, 8, 16), dtype), ops.ones((3, 3, 16, 16), dtype), padding="same")
+    except Exception:  # of the backend
+        return False
+    return True
 
 
 def find(name_or_path):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lle.enhance import can_compute
+
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "run.py"
 
 
@@ -24,6 +26,8 @@ def test_every_row_is_measured_or_says_what_it_lacks(tmp_path, monkeypatch, caps
     assert list(rows) == list(bench.ROWS)
     assert rows.pop("zero_dce_small_torch") == {"skipped": "torch is not installed"}
     assert rows.pop("onnx_small")["skipped"] in ("LLE_ONNX names no file", "onnxruntime is not installed")
+    if not can_compute("bfloat16"):
+        assert all(rows.pop(f"dawn_{size}_bfloat16")["skipped"] for size in ("small", "large"))
     assert all(row["value"] > 0 and row["peak_mib"] > 50 for row in rows.values())
     milliseconds, images_per_second = rows["train"]["value"], rows["data_resize_later"]["value"]
     assert ratios["later"] == pytest.approx(images_per_second / (1000 / milliseconds))

@@ -187,7 +187,7 @@ def test_how_bright_when_nobody_says(model):
     assert np.abs(found - others).max((1, 2, 3)).min() > 1e-4
 
 
-def test_a_picture_and_the_mirrored_one_become_equally_bright():
+def test_the_network_aims_at_one_brightness_for_a_picture_and_the_mirrored_one():
     shipped, picture = lle.load("dawn"), data.load_images([data.samples().test[0].low], (128, 128))
     both = np.concatenate([picture, picture[:, :, ::-1]])
     plain, mirrored = (ops.convert_to_numpy(shipped.sketch(both)) @ GREY).mean(axis=(1, 2))
