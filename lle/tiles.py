@@ -7,6 +7,7 @@ from lle.pictures import first_line
 
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 TILE = 768  # pixels, where a card names none
+TOGETHER = 2  # tiles in a batch: with one alone TensorFlow's convolutions take two to four times as long on a CPU
 RAMP = 64  # pixels by which tiles reach into their neighbours where they have to be blended
 
 
@@ -69,23 +70,37 @@ def _tiles(model, image, peak, tile, brightness, ramp):
     tile = _round_up(max(tile // scale, 1) if is_network else max(height, width), stride)
     if height % stride or width % stride:
         image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
-    enhance_tile = _for_tiles(model, image, peak, brightness, (height, width))
-    size = image.shape
-    for top, bottom, rows in _cuts(height, tile, halo, stride, ramp):
-        for left, right, columns in _cuts(width, tile, halo, stride, ramp):
-            batch = np.clip(image[None, top:bottom, left:right].astype("float32") / peak, 0, 1)
-            shares = (top / size[0], bottom / size[0]), (left / size[1], right / size[1])
-            try:
-                part = _as_numpy(enhance_tile(batch, *shares))
-            except Exception as error:  # of Keras or its backend, several lines long
-                raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
-            expected = (1, batch.shape[1] * scale, batch.shape[2] * scale, 3)
-            if part.shape != expected or not np.isfinite(part).all():
-                raise ValueError(f"{_called(model)} made {part.shape} of {batch.shape}, or values that are not numbers")
-            inner = _scaled(rows, scale, top), _scaled(columns, scale, left)
+    enhance_tiles = _for_tiles(model, image, peak, brightness, (height, width))
+    by_rows, by_columns = _cuts(height, tile, halo, stride, ramp), _cuts(width, tile, halo, stride, ramp)
+    places = [(rows, columns) for rows in by_rows for columns in by_columns]
+    count = min(len(places), TOGETHER)
+    for first in range(0, len(places), count):
+        chosen = places[first : first + count]
+        shown = (chosen * count)[:count]  # equally many each time, so that the network is traced once
+        shares = [np.float32([place[axis][:2] for place in shown]) / image.shape[axis] for axis in (0, 1)]
+        parts = _enhance_batch(model, enhance_tiles, _batch(image, shown, peak), shares, scale)
+        for part, ((top, _, rows), (left, _, columns)) in zip(parts, chosen, strict=False):
+            part = np.clip(part[_scaled(rows, scale, top), _scaled(columns, scale, left)], 0, 1).astype("float32")
             weight = np.outer(_weights(rows, height, ramp, scale), _weights(columns, width, ramp, scale))
-            part = np.clip(part[0][inner], 0, 1).astype("float32")
             yield _scaled(rows, scale), _scaled(columns, scale), part, weight[..., None]
+        del parts  # before the next are made
+
+
+def _batch(image, places, peak):
+    batch = np.float32([image[top:bottom, left:right] for (top, bottom, _), (left, right, _) in places])
+    batch /= peak
+    return np.clip(batch, 0, 1, out=batch)
+
+
+def _enhance_batch(model, enhance_tiles, batch, shares, scale):
+    try:
+        parts = _as_numpy(enhance_tiles(batch, *shares))
+    except Exception as error:  # of Keras or its backend, several lines long
+        raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
+    expected = (len(batch), batch.shape[1] * scale, batch.shape[2] * scale, 3)
+    if parts.shape != expected or not np.isfinite(parts).all():
+        raise ValueError(f"{_called(model)} made {parts.shape} of {batch.shape}, or values that are not numbers")
+    return parts
 
 
 def _called(model):
@@ -93,12 +108,12 @@ def _called(model):
 
 
 def _for_tiles(model, image, peak, brightness, own_size):
-    """What enhances a tile of this image, given where in it the tile begins and ends."""
+    """What enhances tiles of this image, given where in it each begins and ends."""
     if hasattr(model, "prepare"):  # a network that looks at the whole first
         return model.prepare(image, peak, brightness, own_size)
     if brightness is not None:
         raise ValueError("the brightness of this network's results cannot be set")
-    return lambda tile, rows, columns: getattr(model, "predict_on_batch", model)(tile)
+    return lambda tiles, rows, columns: getattr(model, "predict_on_batch", model)(tiles)
 
 
 def _cuts(size, tile, halo, stride, ramp=0):
