@@ -73,7 +73,7 @@ def _tiles(model, image, peak, tile, brightness, ramp):
     enhance_tiles = _for_tiles(model, image, peak, brightness, (height, width))
     by_rows, by_columns = _cuts(height, tile, halo, stride, ramp), _cuts(width, tile, halo, stride, ramp)
     places = [(rows, columns) for rows in by_rows for columns in by_columns]
-    count = min(len(places), TOGETHER)
+    count = _fixed_batch(model) or min(len(places), TOGETHER)
     for first in range(0, len(places), count):
         chosen = places[first : first + count]
         shown = (chosen * count)[:count]  # equally many each time, so that the network is traced once
@@ -84,6 +84,12 @@ def _tiles(model, image, peak, tile, brightness, ramp):
             weight = np.outer(_weights(rows, height, ramp, scale), _weights(columns, width, ramp, scale))
             yield _scaled(rows, scale), _scaled(columns, scale), part, weight[..., None]
         del parts  # before the next are made
+
+
+def _fixed_batch(model):
+    """How many pictures the network takes, no more and no fewer, if it was built so."""
+    inputs = getattr(model, "inputs", None) or []  # a subclassed model and a function have none
+    return inputs[0].shape[0] if inputs else None
 
 
 def _batch(image, places, peak):

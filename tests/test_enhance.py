@@ -194,6 +194,17 @@ def test_tiles_equal_the_whole_with_strides():
     np.testing.assert_array_equal(run(strided, image), whole)
 
 
+@pytest.mark.parametrize("tile", [32, 64, 200])  # twelve tiles, five, and one
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_tiles_of_a_network_built_for_so_many_pictures(batch, tile):
+    inputs = keras.Input((None, None, 3), batch_size=batch)
+    network = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid")(inputs))
+    network.card = {"stride": 1, "halo": 1}
+    image = picture(40, 300) if tile == 64 else picture(90, 120)
+    whole = keras.ops.convert_to_numpy(network.layers[1](image[None]))[0]
+    np.testing.assert_allclose(run(network, image, tile), whole, atol=1e-5)
+
+
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 9), st.integers(0, 20))
 @settings(deadline=None)
 def test_every_pixel_comes_from_one_tile(height, width, tile, stride, halo):
