@@ -201,6 +201,7 @@ assert model.steps == 2 and [int(one.iterations) for one in model.optimizer.opti
 """
     environment = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
-    there = keras.saving.load_model(tmp_path / "after.keras", safe_mode=True)
+    # Without its optimizer, a class of the other backend: see test_zero_dce.
+    there = keras.saving.load_model(tmp_path / "after.keras", safe_mode=True, compile=False)
     for one, other in zip(there.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)

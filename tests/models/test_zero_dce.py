@@ -120,5 +120,6 @@ assert evaluate(model, [Pair(Path("dark.png"), Path("dark.png"))]).loc["mean", "
     np.save(tmp_path / "images.npy", IMAGES)
     environment = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
-    here = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    # Its optimizer is a class of the other backend, whose import can crash a process that has TensorFlow (triton).
+    here = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True, compile=False)
     np.testing.assert_allclose(np.load(tmp_path / "output.npy"), here.predict(IMAGES[:1], verbose=0)[0], atol=1e-5)
