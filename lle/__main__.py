@@ -219,7 +219,7 @@ def _compare(options):
     models = dict(zip(titles if len({"input", *titles}) > len(names) else names, map(load, names), strict=True))
     told = {title for title, model in models.items() if options.brightness and hasattr(model, "prepare")}
     if options.brightness and not told:
-        raise ValueError(f"the brightness of what {' and '.join(models)} give cannot be set")
+        raise ValueError(f"{' and '.join(models)} cannot be told a brightness")
     columns = {
         title if brightness is None else f"{title}, {brightness:g}": (model, brightness)
         for title, model in models.items()

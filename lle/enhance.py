@@ -15,7 +15,7 @@ from PIL import Image
 
 from lle.paths import naming, sha256_of
 from lle.pictures import GREY, check_megapixels, exif_without_layout, first_line, open_picture, to_samples, upright
-from lle.tiles import CARD, channels_and_scale, enhanced_tiles
+from lle.tiles import CARD, card_of, enhanced_tiles
 
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.parent / "weights"  # installed, checkout
@@ -42,7 +42,9 @@ def load(name_or_path=DEFAULT, dtype=None):
     Returns:
         A `keras.Model` whose attribute `card` says what it is. `card["stride"]` is the number that height and width
         have to be multiples of, `card["halo"]` how many pixels around a tile reach into it. For a file of your own
-        whose class has no `card` both are 32. A network on camera raw also has `channels` and `scale` (see `run`); a
+        whose class has no `card` both are 32. There may be `tile`, see `run`, and `averages`: whether the network
+        averages over all that it is shown, as one with global pooling or group normalisation does (found where these
+        are layers of Keras; elsewhere say it). A network on camera raw also has `channels` and `scale` (see `run`); a
         file of your own whose network takes 4 channels is taken for one.
 
     Raises:
@@ -100,13 +102,15 @@ def run(model, image, tile=None, brightness=None):
     """Enhance one image of any size with a network.
 
     The image is continued by reflection up to a multiple of the network's stride. A large one is cut into equal tiles
-    with as many pixels of context as the network sees, so that no seam shows; for a convolutional network whose halo
-    is that of its card the result equals that of the uncut image. A network that averages over all it is shown makes
-    neighbouring tiles a little brighter or darker; there the tiles overlap and go over into each other.
+    with the card's halo as context. Where a pixel of the output depends on no pixel of the input that is farther away,
+    the result equals that of the uncut image. A network that averages over all it is shown makes neighbouring tiles a
+    little brighter or darker; there the tiles overlap and go over into each other. A network built for one size gets
+    tiles of that size, smaller images continued to it, and as context at most a quarter of it on each side.
 
     Args:
-        model: A Keras model; `model.card` holds its stride and halo (see `load`). Or any function from a float32
-            batch, (1, height, width, 3), to such a batch, which then gets the image whole and as it is.
+        model: A Keras model, which gets two tiles at a time, or as many as it was built for; `model.card` holds its
+            stride and halo (see `load`). Or any function from a float32 batch, (1, height, width, 3), to such a batch,
+            which then gets the image whole and as it is.
         image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
             the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
         tile: Side of a tile in pixels of the output, without its context. Memory grows with its square. `None` leaves
@@ -118,11 +122,12 @@ def run(model, image, tile=None, brightness=None):
         (height, width, 3), times the scale, RGB, float32, clipped to [0, 1].
 
     Raises:
-        ValueError: If the image is of another shape or kind, image or result hold values that are not numbers, or the
-            network's brightness cannot be set, or not to this.
+        ValueError: If the image is of another shape or kind, image or result hold values that are not numbers, the
+            result goes from 0 to 255, card or tile are not as they have to be, or the network's brightness cannot be
+            set, or not to this.
     """
     image = np.asarray(image)
-    channels, scale = channels_and_scale(model)
+    channels, scale = (card_of(model)[key] for key in ("channels", "scale"))
     if channels == 4 and image.shape[-1:] == (3,):
         raise ValueError(TAKES_RAW)
     if image.ndim != 3 or image.shape[-1] != channels or image.dtype.kind != "f":
@@ -307,8 +312,11 @@ def _enhance_array(array, model, brightness=None):
             f"got {array.dtype} {array.shape}"
         )
     _check(array)
-    if channels_and_scale(model)[0] != 3:
+    card = card_of(model)
+    if card["channels"] != 3:
         raise ValueError(TAKES_RAW)
+    if card["scale"] != 1:
+        raise ValueError(f"this network makes pictures {card['scale']} times as large: call `run` of lle.enhance")
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]
     color = np.broadcast_to(array[..., :1], (*array.shape[:2], 3)) if is_grey else array[..., :3]
     output = array.copy()  # with its alpha

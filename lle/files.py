@@ -93,7 +93,8 @@ def enhance_files(
         _fail(report, path, error)
     if left_out:
         kinds = ", ".join(sorted({path.suffix.lower() for path in left_out}))
-        tqdm.write(f"{len(left_out)} left out ({kinds}): name them, or give a ratio for camera raw", file=sys.stderr)
+        ratio_too = ", or give a ratio for camera raw" if any(map(_is_raw, left_out)) else ""
+        tqdm.write(f"{len(left_out)} left out ({kinds}): name them{ratio_too}", file=sys.stderr)
     for target, source in tqdm(todo.items(), unit="picture", disable=not todo):
         name = RAW_DEFAULT if _is_raw(source) else DEFAULT
         try:

@@ -1,20 +1,43 @@
 """Large images in tiles, each with as much context as the network sees."""
 
+import math
+import sys
+from numbers import Integral
+
 import numpy as np
 
 from lle.paths import one_line
-from lle.pictures import first_line
+from lle.pictures import FAR_OUTSIDE, first_line
 
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 TILE = 768  # pixels, where a card names none
-TOGETHER = 2  # tiles in a batch: with one alone TensorFlow's convolutions take two to four times as long on a CPU
+TOGETHER = 2  # tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long
 RAMP = 64  # pixels by which tiles reach into their neighbours where they have to be blended
 
 
-def channels_and_scale(model):
-    """How many channels a network takes, and by which factor its output is larger."""
-    card = getattr(model, "card", CARD)
-    return card.get("channels", 3), card.get("scale", 1)
+def card_of(model):
+    """What a network says about itself, or what is assumed where it says nothing.
+
+    Args:
+        model: See `lle.enhance.run`.
+
+    Returns:
+        A dictionary: `stride` and `halo`, see `lle.enhance.load`; `channels` that it takes; `scale`, by which its
+        output is larger; `tile`, the side of its tiles in pixels of the output; and `averages`, if it says whether it
+        averages over all that it is shown.
+
+    Raises:
+        ValueError: If one of these is no such number.
+    """
+    default = CARD if hasattr(model, "predict_on_batch") else {"stride": 1, "halo": 0, "tile": sys.maxsize}
+    own = getattr(model, "card", {})
+    if not isinstance(own, dict):
+        raise ValueError(f"{_called(model)} has a card that is no dictionary: {own!r}")
+    card = {"channels": 3, "scale": 1, "tile": TILE, **default, **own}
+    for key, least in {"stride": 1, "halo": 0, "channels": 1, "scale": 1, "tile": 1}.items():
+        if not isinstance(card[key], Integral) or card[key] < least:
+            raise ValueError(f"{_called(model)} has a card whose {key} is {card[key]!r}: give a whole number")
+    return card
 
 
 def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
@@ -34,12 +57,16 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
         The rows and the columns of the output, two slices, and its pixels there, float32 in [0, 1].
 
     Raises:
-        ValueError: If the network does not take the image, or makes something else than a picture of it.
+        ValueError: If the network does not take the image, or makes something else than a picture of it, or its card or
+            the tile is not as it has to be.
     """
-    if not _averages_over_all(model):
+    if tile is not None and (not isinstance(tile, Integral) or tile < 1):
+        raise ValueError(f"tile must be a whole number of pixels, at least 1, got {tile!r}")
+    card, tile = card_of(model), tile if hasattr(model, "predict_on_batch") else None
+    if not card.get("averages", _averages_over_all(model)):
         yield from ((rows, columns, part) for rows, columns, part, _ in _tiles(model, image, peak, tile, brightness, 0))
         return
-    scale = channels_and_scale(model)[1]
+    scale = card["scale"]
     size = image.shape[0] * scale, image.shape[1] * scale
     output, total = np.zeros((*size, 3), "float32"), np.zeros((*size, 1), "float32")
     for rows, columns, part, weight in _tiles(model, image, peak, tile, brightness, RAMP):
@@ -54,46 +81,41 @@ def _averages_over_all(model):
     layers = getattr(model, "layers", None)
     if not layers or hasattr(model, "prepare"):
         return False
-    from keras.layers import GlobalAveragePooling2D  # loads the backend, which other functions do without
+    from keras.layers import GlobalAveragePooling2D, GlobalMaxPooling2D, GroupNormalization  # these load the backend
 
-    return any(isinstance(layer, GlobalAveragePooling2D) or _averages_over_all(layer) for layer in layers)
+    kinds = GlobalAveragePooling2D, GlobalMaxPooling2D, GroupNormalization
+    return any(isinstance(layer, kinds) or _averages_over_all(layer) for layer in layers)
 
 
 def _tiles(model, image, peak, tile, brightness, ramp):
     """Yield rows, columns, pixels and their weights, `(height, width, 1)`, of one tile after the other."""
-    height, width = image.shape[:2]
-    is_network = hasattr(model, "predict_on_batch")
-    card = {**CARD, **getattr(model, "card", {})} if is_network else {"stride": 1, "halo": 0}
-    stride, halo = card["stride"], _round_up(card["halo"], card["stride"])
-    ramp, scale = _round_up(ramp, stride), channels_and_scale(model)[1]
-    tile = tile or card.get("tile", TILE)
-    tile = _round_up(max(tile // scale, 1) if is_network else max(height, width), stride)
-    if height % stride or width % stride:
-        image = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), "symmetric")
-    enhance_tiles = _for_tiles(model, image, peak, brightness, (height, width))
-    by_rows, by_columns = _cuts(height, tile, halo, stride, ramp), _cuts(width, tile, halo, stride, ramp)
+    size, card = image.shape[:2], card_of(model)
+    scale, (fixed, *sides) = card["scale"], _fixed_shape(model)
+    (by_rows, height), (by_columns, width) = (_cuts(*pair, card, tile, ramp) for pair in zip(size, sides, strict=True))
+    if (height, width) != size:
+        image = np.pad(image, ((0, height - size[0]), (0, width - size[1]), (0, 0)), "symmetric")
+    enhance_tiles = _for_tiles(model, image, peak, brightness, size)
     places = [(rows, columns) for rows in by_rows for columns in by_columns]
-    count = _fixed_batch(model) or min(len(places), TOGETHER)
+    count = fixed or min(len(places), TOGETHER)
     for first in range(0, len(places), count):
         chosen = places[first : first + count]
         shown = (chosen * count)[:count]  # equally many each time, so that the network is traced once
         shares = [np.float32([place[axis][:2] for place in shown]) / image.shape[axis] for axis in (0, 1)]
         parts = _enhance_batch(model, enhance_tiles, _batch(image, shown, peak), shares, scale)
-        for part, ((top, _, rows), (left, _, columns)) in zip(parts, chosen, strict=False):
+        for part, ((top, _, rows, down), (left, _, columns, across)) in zip(parts, chosen, strict=False):
             part = np.clip(part[_scaled(rows, scale, top), _scaled(columns, scale, left)], 0, 1).astype("float32")
-            weight = np.outer(_weights(rows, height, ramp, scale), _weights(columns, width, ramp, scale))
-            yield _scaled(rows, scale), _scaled(columns, scale), part, weight[..., None]
+            yield _scaled(rows, scale), _scaled(columns, scale), part, np.outer(down, across)[..., None]
         del parts  # before the next are made
 
 
-def _fixed_batch(model):
-    """How many pictures the network takes, no more and no fewer, if it was built so."""
+def _fixed_shape(model):
+    """Pictures in a batch, height and width, each if the network was built for so many, no more and no fewer."""
     inputs = getattr(model, "inputs", None) or []  # a subclassed model and a function have none
-    return inputs[0].shape[0] if inputs else None
+    return inputs[0].shape[:3] if inputs and len(inputs[0].shape) == 4 else (None, None, None)
 
 
 def _batch(image, places, peak):
-    batch = np.float32([image[top:bottom, left:right] for (top, bottom, _), (left, right, _) in places])
+    batch = np.float32([image[top:bottom, left:right] for (top, bottom, *_), (left, right, *_) in places])
     batch /= peak
     return np.clip(batch, 0, 1, out=batch)
 
@@ -104,8 +126,15 @@ def _enhance_batch(model, enhance_tiles, batch, shares, scale):
     except Exception as error:  # of Keras or its backend, several lines long
         raise ValueError(f"{_called(model)} does not take {batch.shape} ({first_line(error)})") from error
     expected = (len(batch), batch.shape[1] * scale, batch.shape[2] * scale, 3)
-    if parts.shape != expected or not np.isfinite(parts).all():
-        raise ValueError(f"{_called(model)} made {parts.shape} of {batch.shape}, or values that are not numbers")
+    if parts.shape != expected:
+        raise ValueError(f"{_called(model)} made {parts.shape} of {batch.shape}, not {expected}")
+    if parts.dtype.kind in "iub":
+        raise ValueError(f"{_called(model)} made {parts.dtype}, not float in [0, 1]")
+    least, most = parts.min(), parts.max()  # NaN, if there is one
+    if not np.isfinite((least, most)).all():
+        raise ValueError(f"{_called(model)} made values that are not numbers")
+    if least >= 0 and FAR_OUTSIDE < most < 256:  # others are those of a network that has not learnt much yet
+        raise ValueError(f"{_called(model)} made values up to {most:.4g}, of 0 to 255, it seems, not in [0, 1]")
     return parts
 
 
@@ -122,22 +151,32 @@ def _for_tiles(model, image, peak, brightness, own_size):
     return lambda tiles, rows, columns: getattr(model, "predict_on_batch", model)(tiles)
 
 
-def _cuts(size, tile, halo, stride, ramp=0):
-    """Begin and end of the tiles along an axis, padded to the stride, and the slice of it that each is for.
+def _cuts(size, fixed, card, tile, ramp):
+    """Where to cut an axis of so many pixels, if the network takes any number of them or only the fixed one.
 
-    All have one length, so that the network is traced once, and begin at multiples of the stride. The slices reach into
-    their neighbours by the ramp.
+    Returns:
+        Begin and end of each tile, the slice of the axis that it is for, and the weights there; and the length to which
+        the axis has to be continued. All tiles have one length, so that the network is traced once, and begin at
+        multiples of the stride. The slices reach into their neighbours by the ramp.
     """
-    padded, context = _round_up(size, stride), halo + ramp
-    if padded <= tile + 2 * context:
-        return [(0, padded, slice(0, size))]
-    count = -(-(padded - 2 * context) // tile)
-    step = _round_up(-(-(padded - 2 * context) // count), stride)
+    stride, scale = card["stride"], card["scale"]
+    halo, ramp = _round_up(card["halo"], stride), _round_up(ramp, stride)
+    if fixed:  # which has to hold context, and something that it is the context of
+        halo, ramp, stride = min(halo, fixed // 4), min(ramp, fixed // 8), math.gcd(stride, fixed)
+    context, padded = 2 * (halo + ramp), max(_round_up(size, stride), fixed or 0)
+    if fixed:
+        step = (fixed - context) // stride * stride or fixed - context
+    else:
+        longest = _round_up(max((tile or card["tile"]) // scale, 1), stride)
+        step = _round_up(max(padded - context, 1) / math.ceil(max(padded - context, 1) / longest), stride)
+    length = fixed or min(step + context, padded)
     cuts = []
-    for start in (min(index * step, padded - step - 2 * context) for index in range(count)):
-        end = start + step + 2 * context
-        cuts.append((start, end, slice(start + halo if start else 0, end - halo if end < padded else size)))
-    return cuts
+    for index in range(1 + math.ceil((padded - length) / step)):
+        start = min(index * step, padded - length)
+        end = start + length
+        part = slice(start + halo if start else 0, end - halo if end < padded else size)
+        cuts.append((start, end, part, _weights(part, size, ramp, scale)))
+    return cuts, padded
 
 
 def _weights(part, size, ramp, scale):
@@ -153,7 +192,7 @@ def _scaled(part, scale, start=0):
 
 
 def _round_up(number, multiple):
-    return -(-number // multiple) * multiple
+    return math.ceil(number / multiple) * multiple
 
 
 def _as_numpy(tensor):

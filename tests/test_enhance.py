@@ -205,6 +205,60 @@ def test_tiles_of_a_network_built_for_so_many_pictures(batch, tile):
     np.testing.assert_allclose(run(network, image, tile), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(64, 48), (90, 120), (5, 200), (64, 49)])
+@pytest.mark.parametrize("stride", [1, 4, 32])
+def test_a_network_built_for_one_size_equals_one_for_any(size, stride):
+    layer = keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid")
+    free, inputs = keras.Input((None, None, 3)), keras.Input((64, 48, 3))
+    network, other = keras.Model(inputs, layer(inputs)), keras.Model(free, layer(free))
+    network.card = other.card = {"stride": stride, "halo": 1}
+    image = picture(*size)
+    inside = np.s_[1:-1, 1:-1]  # where one sees the image continued, the other may see its end
+    np.testing.assert_allclose(run(network, image)[inside], run(other, image)[inside], atol=1e-5)
+    assert enhance(np.uint8(255 * image), network).shape == image.shape
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        None,
+        3,
+        {"stride": 0},
+        {"stride": 2.0},
+        {"halo": -1},
+        {"halo": "9"},
+        {"scale": 0.5},
+        {"tile": 0},
+        {"channels": 0},
+    ],
+)
+def test_cards_that_cannot_be(card):
+    network = SimpleNamespace(predict_on_batch=same, card=card)
+    with pytest.raises(ValueError, match="has a card"):
+        run(network, picture(8, 8))
+
+
+@pytest.mark.parametrize("tile", [0, -5, 33.5, np.nan, "64"])
+def test_tiles_that_cannot_be(model, tile):
+    with pytest.raises(ValueError, match="tile must be a whole number of pixels"):
+        run(model, picture(8, 8), tile)
+
+
+def test_outputs_of_0_to_255_are_refused():
+    with pytest.raises(ValueError, match="made values up to 2.*, of 0 to 255, it seems"):
+        run(lambda batch: 255 * batch, picture(20, 20))
+    with pytest.raises(ValueError, match="made uint8, not float"):
+        run(lambda batch: np.uint8(255 * batch), picture(20, 20))
+    assert run(lambda batch: 100 * (batch - 0.5), picture(20, 20)).max() == 1  # one that has not learnt much yet
+
+
+def test_photographs_keep_their_size():
+    network = SimpleNamespace(predict_on_batch=lambda batch: batch.repeat(2, 1).repeat(2, 2), card={"scale": 2})
+    assert run(network, picture(40, 30)).shape == (80, 60, 3)
+    with pytest.raises(ValueError, match="makes pictures 2 times as large: call `run`"):
+        enhance(picture(40, 30), network)
+
+
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 9), st.integers(0, 20))
 @settings(deadline=None)
 def test_every_pixel_comes_from_one_tile(height, width, tile, stride, halo):
@@ -415,13 +469,14 @@ def test_a_card_that_says_a_part_is_completed():
     np.testing.assert_array_equal(run(network, image), image)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_tiles_go_over_into_each_other_where_a_network_averages_over_them(nested):
-    inputs = keras.Input((None, None, 3))
+@pytest.mark.parametrize("kind", ["layer", "nested", "operation", "built for one size"])
+def test_tiles_go_over_into_each_other_where_a_network_averages_over_them(kind):
+    inputs = keras.Input((224, 224, 3) if kind == "built for one size" else (None, None, 3))
     mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    mean = keras.ops.mean(inputs, (1, 2), keepdims=True) if kind == "operation" else mean
     model = Network(inputs, keras.layers.Add()([inputs, mean]) / 2)
-    model.card = {"stride": 4, "halo": 4}
-    model = ensemble([model, model]) if nested else model
+    model.card = {"stride": 4, "halo": 4, **({"averages": True} if kind == "operation" else {})}
+    model = ensemble([model, model]) if kind == "nested" else model
     image = np.full((90, 720, 3), 0.1, "float32")
     image[:, 360:] = 0.6
     output = run(model, image, tile=160)

@@ -125,7 +125,7 @@ def test_compare_at_several_brightnesses(pairs, network, capsys):
     assert heights[0] < heights[1]  # four pictures in the width of three
     assert main([*arguments, "beside.png", "--model", "dawn", "--model", network]) == 0  # which has one column
     assert main([*arguments, "new/folder/not.png", "--model", network]) == 1
-    assert f"what {Path(network).stem} give cannot be set" in capsys.readouterr().err and not Path("new").exists()
+    assert f"{Path(network).stem} cannot be told a brightness" in capsys.readouterr().err and not Path("new").exists()
 
 
 def test_a_folder_of_pairs_has_no_parts(pairs, network, capsys):

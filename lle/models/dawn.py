@@ -109,6 +109,8 @@ class Dawn(keras.Model):
         self.detail = detail_network(widths, hints)
         self.unpack = DepthToSpace(dtype="float32")
         stride = 2 ** len(widths)
+        # By its layers a pixel sees 118 far. With 96 no value that the trained network made, of 17 pictures, moved by
+        # more than 0.0003 of 255, and tiles are smaller.
         self.card = {"stride": stride, "halo": 6 * stride, "tile": LARGE_TILE}
         self.learn("all")
         self.built = True  # its parts were

@@ -9,7 +9,8 @@ class Network(keras.Model):
 
     The card is a dictionary of what `lle.enhance` has to know of a network: `stride`, of which height and width must be
     multiples, and `halo`, how many pixels far a pixel of the output sees, so that tiles of a large picture show no
-    seams. What a plain `keras.Model` is given as an attribute is lost when it is saved.
+    seams; further entries are those of `lle.enhance.load`. What a plain `keras.Model` is given as an attribute is lost
+    when it is saved.
 
     Args:
         inputs: As `keras.Model` takes them.
