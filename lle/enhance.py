@@ -44,8 +44,8 @@ def load(name_or_path=DEFAULT, dtype=None):
         have to be multiples of, `card["halo"]` how many pixels around a tile reach into it. For a file of your own
         whose class has no `card` both are 32. There may be `tile`, see `run`, and `averages`: whether the network
         averages over all that it is shown, as one with global pooling or group normalisation does (found where these
-        are layers of Keras; elsewhere say it). A network on camera raw also has `channels` and `scale` (see `run`); a
-        file of your own whose network takes 4 channels is taken for one.
+        are layers of the model or of models in it, elsewhere to be said). A network on camera raw also has `channels`
+        and `scale` (see `run`); a file of your own without a card whose network takes 4 channels is taken for one.
 
     Raises:
         ValueError: If there is no such name or file, the hash differs, the file does not load, Keras knows no such
@@ -123,8 +123,8 @@ def run(model, image, tile=None, brightness=None):
 
     Raises:
         ValueError: If the image is of another shape or kind, image or result hold values that are not numbers, the
-            result goes from 0 to 255, card or tile are not as they have to be, or the network's brightness cannot be
-            set, or not to this.
+            result seems to go from 0 to 255, card or tile are not as they have to be, or the network's brightness
+            cannot be set, or not to this.
     """
     image = np.asarray(image)
     channels, scale = (card_of(model)[key] for key in ("channels", "scale"))
@@ -314,7 +314,9 @@ def _enhance_array(array, model, brightness=None):
     _check(array)
     card = card_of(model)
     if card["channels"] != 3:
-        raise ValueError(TAKES_RAW)
+        raise ValueError(
+            TAKES_RAW if card["channels"] == 4 else f"this network takes {card['channels']} channels, no RGB"
+        )
     if card["scale"] != 1:
         raise ValueError(f"this network makes pictures {card['scale']} times as large: call `run` of lle.enhance")
     is_grey, peak = array.shape[-1] <= 2, PEAKS[array.dtype.name]

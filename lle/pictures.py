@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import stat
 import threading
 import warnings
@@ -286,8 +287,9 @@ def exif_texts(exif):
 
 
 def first_line(error):
-    """Shorten the message of an error to its first line, of at most 200 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Shorten the message of an error to its first line that says something, of at most 200 characters."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]  # of colours
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]  # of Keras
     return lines[0][:200] if lines else type(error).__name__
 
 

@@ -27,17 +27,26 @@ def card_of(model):
         averages over all that it is shown.
 
     Raises:
-        ValueError: If one of these is no such number.
+        ValueError: If its card is no dictionary, or one of these is no such number.
     """
-    default = CARD if hasattr(model, "predict_on_batch") else {"stride": 1, "halo": 0, "tile": sys.maxsize}
     own = getattr(model, "card", {})
     if not isinstance(own, dict):
         raise ValueError(f"{_called(model)} has a card that is no dictionary: {own!r}")
-    card = {"channels": 3, "scale": 1, "tile": TILE, **default, **own}
+    card = {"channels": 3, "scale": 1, "tile": TILE, **CARD, **own}
+    if not hasattr(model, "predict_on_batch"):  # a function
+        card |= {"stride": 1, "halo": 0, "tile": sys.maxsize}
     for key, least in {"stride": 1, "halo": 0, "channels": 1, "scale": 1, "tile": 1}.items():
         if not isinstance(card[key], Integral) or card[key] < least:
-            raise ValueError(f"{_called(model)} has a card whose {key} is {card[key]!r}: give a whole number")
+            raise ValueError(f"{_called(model)} has a card whose {key} is {card[key]!r}: give a number from {least} on")
+    if not isinstance(card.get("averages", True), bool):
+        raise ValueError(f"{_called(model)} has a card whose averages is {card['averages']!r}: give True or False")
     return card
+
+
+def fixed_shape(model):
+    """How many pictures a network was built for, no more and no fewer, their height and width; `None` if any."""
+    inputs = getattr(model, "inputs", None) or []  # a subclassed model and a function have none
+    return inputs[0].shape[:3] if inputs and len(inputs[0].shape) == 4 else (None, None, None)
 
 
 def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
@@ -63,20 +72,21 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     if tile is not None and (not isinstance(tile, Integral) or tile < 1):
         raise ValueError(f"tile must be a whole number of pixels, at least 1, got {tile!r}")
     card, tile = card_of(model), tile if hasattr(model, "predict_on_batch") else None
-    if not card.get("averages", _averages_over_all(model)):
-        yield from ((rows, columns, part) for rows, columns, part, _ in _tiles(model, image, peak, tile, brightness, 0))
+    ramp = RAMP if card.get("averages", averages_over_all(model)) else 0
+    parts = _tiles(model, card, image, peak, tile, brightness, ramp)
+    if not ramp:
+        yield from ((rows, columns, part) for rows, columns, part, _ in parts)
         return
-    scale = card["scale"]
-    size = image.shape[0] * scale, image.shape[1] * scale
-    output, total = np.zeros((*size, 3), "float32"), np.zeros((*size, 1), "float32")
-    for rows, columns, part, weight in _tiles(model, image, peak, tile, brightness, RAMP):
+    height, width = (side * card["scale"] for side in image.shape[:2])
+    output = np.zeros((height, width, 3), "float32")
+    for rows, columns, part, weight in parts:
         output[rows, columns] += weight * part
-        total[rows, columns] += weight
-    output /= total
-    yield slice(0, size[0]), slice(0, size[1]), np.clip(output, 0, 1, out=output)
+    for top in range(0, height, TILE):  # not all at once, of which others would make copies
+        rows = slice(top, min(top + TILE, height))
+        yield rows, slice(0, width), np.clip(output[rows], 0, 1)
 
 
-def _averages_over_all(model):
+def averages_over_all(model):
     """Whether it does, tile by tile; a network with `prepare` looks at the whole once, before the tiles."""
     layers = getattr(model, "layers", None)
     if not layers or hasattr(model, "prepare"):
@@ -84,34 +94,29 @@ def _averages_over_all(model):
     from keras.layers import GlobalAveragePooling2D, GlobalMaxPooling2D, GroupNormalization  # these load the backend
 
     kinds = GlobalAveragePooling2D, GlobalMaxPooling2D, GroupNormalization
-    return any(isinstance(layer, kinds) or _averages_over_all(layer) for layer in layers)
+    return any(isinstance(layer, kinds) or averages_over_all(layer) for layer in layers)
 
 
-def _tiles(model, image, peak, tile, brightness, ramp):
+def _tiles(model, card, image, peak, tile, brightness, ramp):
     """Yield rows, columns, pixels and their weights, `(height, width, 1)`, of one tile after the other."""
-    size, card = image.shape[:2], card_of(model)
-    scale, (fixed, *sides) = card["scale"], _fixed_shape(model)
+    size, scale = image.shape[:2], card["scale"]
+    built_for, *sides = fixed_shape(model)
     (by_rows, height), (by_columns, width) = (_cuts(*pair, card, tile, ramp) for pair in zip(size, sides, strict=True))
     if (height, width) != size:
         image = np.pad(image, ((0, height - size[0]), (0, width - size[1]), (0, 0)), "symmetric")
     enhance_tiles = _for_tiles(model, image, peak, brightness, size)
     places = [(rows, columns) for rows in by_rows for columns in by_columns]
-    count = fixed or min(len(places), TOGETHER)
+    count = built_for or min(len(places), TOGETHER)
     for first in range(0, len(places), count):
         chosen = places[first : first + count]
         shown = (chosen * count)[:count]  # equally many each time, so that the network is traced once
         shares = [np.float32([place[axis][:2] for place in shown]) / image.shape[axis] for axis in (0, 1)]
         parts = _enhance_batch(model, enhance_tiles, _batch(image, shown, peak), shares, scale)
         for part, ((top, _, rows, down), (left, _, columns, across)) in zip(parts, chosen, strict=False):
-            part = np.clip(part[_scaled(rows, scale, top), _scaled(columns, scale, left)], 0, 1).astype("float32")
+            part = np.clip(part[_scaled(rows, scale, top), _scaled(columns, scale, left)], 0, 1)
+            part = part.astype("float32", copy=False)
             yield _scaled(rows, scale), _scaled(columns, scale), part, np.outer(down, across)[..., None]
         del parts  # before the next are made
-
-
-def _fixed_shape(model):
-    """Pictures in a batch, height and width, each if the network was built for so many, no more and no fewer."""
-    inputs = getattr(model, "inputs", None) or []  # a subclassed model and a function have none
-    return inputs[0].shape[:3] if inputs and len(inputs[0].shape) == 4 else (None, None, None)
 
 
 def _batch(image, places, peak):
@@ -133,7 +138,7 @@ def _enhance_batch(model, enhance_tiles, batch, shares, scale):
     least, most = parts.min(), parts.max()  # NaN, if there is one
     if not np.isfinite((least, most)).all():
         raise ValueError(f"{_called(model)} made values that are not numbers")
-    if least >= 0 and FAR_OUTSIDE < most < 256:  # others are those of a network that has not learnt much yet
+    if least >= 0 and FAR_OUTSIDE < most < 300:  # others are those of a network that has not learnt much yet
         raise ValueError(f"{_called(model)} made values up to {most:.4g}, of 0 to 255, it seems, not in [0, 1]")
     return parts
 
@@ -157,26 +162,30 @@ def _cuts(size, fixed, card, tile, ramp):
     Returns:
         Begin and end of each tile, the slice of the axis that it is for, and the weights there; and the length to which
         the axis has to be continued. All tiles have one length, so that the network is traced once, and begin at
-        multiples of the stride. The slices reach into their neighbours by the ramp.
+        multiples of the stride where it takes any number. The slices reach into their neighbours by the ramp.
     """
     stride, scale = card["stride"], card["scale"]
     halo, ramp = _round_up(card["halo"], stride), _round_up(ramp, stride)
-    if fixed:  # which has to hold context, and something that it is the context of
-        halo, ramp, stride = min(halo, fixed // 4), min(ramp, fixed // 8), math.gcd(stride, fixed)
+    if fixed:  # which has to hold context, and as much again that it is the context of
+        halo, ramp = min(halo, fixed // (8 if ramp else 4)), min(ramp, fixed // 8)
+        stride = math.gcd(stride, fixed)
+        stride = stride if stride <= fixed // 4 else 1
     context, padded = 2 * (halo + ramp), max(_round_up(size, stride), fixed or 0)
     if fixed:
-        step = (fixed - context) // stride * stride or fixed - context
+        step = (fixed - context) // stride * stride
     else:
         longest = _round_up(max((tile or card["tile"]) // scale, 1), stride)
-        step = _round_up(max(padded - context, 1) / math.ceil(max(padded - context, 1) / longest), stride)
+        inner = max(padded - context, 1)
+        step = _round_up(inner / math.ceil(inner / longest), stride)
     length = fixed or min(step + context, padded)
-    cuts = []
+    cuts, total = [], np.zeros(size * scale, "float32")
     for index in range(1 + math.ceil((padded - length) / step)):
         start = min(index * step, padded - length)
         end = start + length
         part = slice(start + halo if start else 0, end - halo if end < padded else size)
         cuts.append((start, end, part, _weights(part, size, ramp, scale)))
-    return cuts, padded
+        total[_scaled(part, scale)] += cuts[-1][-1]
+    return [(*cut, part, weights / total[_scaled(part, scale)]) for *cut, part, weights in cuts], padded
 
 
 def _weights(part, size, ramp, scale):

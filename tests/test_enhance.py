@@ -21,6 +21,7 @@ from lle.files import enhance_files
 from lle.models import Network, ensemble
 from lle.models.dawn import Dawn
 from lle.models.zero_dce import ZeroDCE
+from lle.tiles import averages_over_all, enhanced_tiles
 
 module = importlib.import_module("lle.enhance")  # `import lle.enhance as module` would give the function
 CARD = {"stride": 1, "halo": 7}
@@ -194,15 +195,50 @@ def test_tiles_equal_the_whole_with_strides():
     np.testing.assert_array_equal(run(strided, image), whole)
 
 
-@pytest.mark.parametrize("tile", [32, 64, 200])  # twelve tiles, five, and one
+def stub(predict=lambda batch: batch, shape=(None, None, None), **card):
+    """A network by hand, built for a batch, height and width."""
+    return SimpleNamespace(predict_on_batch=predict, inputs=[SimpleNamespace(shape=(*shape, 3))], card=card)
+
+
 @pytest.mark.parametrize("batch", [None, 1, 3])
-def test_tiles_of_a_network_built_for_so_many_pictures(batch, tile):
-    inputs = keras.Input((None, None, 3), batch_size=batch)
-    network = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid")(inputs))
-    network.card = {"stride": 1, "halo": 1}
-    image = picture(40, 300) if tile == 64 else picture(90, 120)
-    whole = keras.ops.convert_to_numpy(network.layers[1](image[None]))[0]
-    np.testing.assert_allclose(run(network, image, tile), whole, atol=1e-5)
+def test_how_many_tiles_a_network_gets(batch):
+    counts = set()
+    network = stub(lambda tiles: counts.add(len(tiles)) or tiles, (batch, None, None), stride=1, halo=1)
+    for tile in (8, 16):  # some of them an odd number
+        np.testing.assert_array_equal(run(network, picture(40, 52), tile), picture(40, 52))
+    assert counts == {batch or 2}
+    run(network, picture(8, 8))
+    assert counts == {batch} if batch else counts == {1, 2}
+
+
+@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("fixed", [(8, 8), (7, None), (None, 32), (1, 2), (30, 50)])
+@pytest.mark.parametrize("stride", [1, 8, 32])
+def test_every_pixel_of_a_network_built_for_one_size(fixed, stride, averages):
+    for size in ((33, 40), (9, 65), (31, 97), (5, 3)):
+        network = stub(shape=(None, *fixed), stride=stride, halo=9, averages=averages)
+        np.testing.assert_allclose(run(network, picture(*size), 24), picture(*size), atol=1e-5)
+
+
+def test_tiles_that_are_blended_and_enlarged():
+    network = stub(lambda tiles: tiles.repeat(2, 1).repeat(2, 2), stride=4, halo=4, scale=2, averages=True)
+    image = picture(900, 300)
+    np.testing.assert_allclose(run(network, image, 64), image.repeat(2, 0).repeat(2, 1), atol=1e-5)
+
+
+def test_the_card_names_the_tiles():
+    sizes = set()
+    network = stub(lambda tiles: sizes.add(tiles.shape[1:3]) or tiles, stride=1, halo=2, tile=60, scale=1)
+    run(network, picture(100, 100))  # equal ones, of 48 and context
+    assert sizes == {(52, 52)}
+
+    def whole(batch):
+        sizes.add(batch.shape)
+        return batch
+
+    whole.card = network.card  # of which a function needs nothing
+    run(whole, picture(100, 101))
+    assert (1, 100, 101, 3) in sizes
 
 
 @pytest.mark.parametrize("size", [(64, 48), (90, 120), (5, 200), (64, 49)])
@@ -250,6 +286,15 @@ def test_outputs_of_0_to_255_are_refused():
     with pytest.raises(ValueError, match="made uint8, not float"):
         run(lambda batch: np.uint8(255 * batch), picture(20, 20))
     assert run(lambda batch: 100 * (batch - 0.5), picture(20, 20)).max() == 1  # one that has not learnt much yet
+
+
+def test_the_reason_why_a_network_fails_is_said():
+    inputs = keras.Input((None, None, 3))
+    halves = keras.layers.Conv2D(3, 2, 2, padding="valid")(inputs)
+    model = keras.Model(inputs, keras.layers.Add()([inputs, keras.layers.UpSampling2D(4)(halves)]))
+    with pytest.raises(ValueError, match=r"does not take \(1, 32, 64, 3\) \(") as caught:
+        run(model, picture(30, 40))
+    assert "Exception encountered" not in str(caught.value) and "\x1b" not in str(caught.value)
 
 
 def test_photographs_keep_their_size():
@@ -469,14 +514,25 @@ def test_a_card_that_says_a_part_is_completed():
     np.testing.assert_array_equal(run(network, image), image)
 
 
-@pytest.mark.parametrize("kind", ["layer", "nested", "operation", "built for one size"])
+@pytest.mark.parametrize("layer", [keras.layers.GlobalMaxPooling2D(keepdims=True), keras.layers.GroupNormalization(3)])
+def test_networks_that_average_are_found_unless_their_card_says_otherwise(layer):
+    inputs = keras.Input((None, None, 3))
+    model = Network(inputs, inputs + 0 * layer(inputs))
+    assert averages_over_all(model) and averages_over_all(ensemble([model, model]))
+    model.card = {"stride": 1, "halo": 0, "tile": 64}
+    assert [len(list(enhanced_tiles(model, picture(100, 100))))] == [1]
+    model.card["averages"] = False
+    assert [len(list(enhanced_tiles(model, picture(100, 100))))] == [4]
+
+
+@pytest.mark.parametrize("kind", ["layer", "nested", "operation", "nested operation", "built for one size"])
 def test_tiles_go_over_into_each_other_where_a_network_averages_over_them(kind):
     inputs = keras.Input((224, 224, 3) if kind == "built for one size" else (None, None, 3))
     mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
-    mean = keras.ops.mean(inputs, (1, 2), keepdims=True) if kind == "operation" else mean
+    mean = keras.ops.mean(inputs, (1, 2), keepdims=True) if "operation" in kind else mean
     model = Network(inputs, keras.layers.Add()([inputs, mean]) / 2)
-    model.card = {"stride": 4, "halo": 4, **({"averages": True} if kind == "operation" else {})}
-    model = ensemble([model, model]) if kind == "nested" else model
+    model.card = {"stride": 4, "halo": 4, **({"averages": True} if "operation" in kind else {})}
+    model = ensemble([model, model]) if "nested" in kind else model
     image = np.full((90, 720, 3), 0.1, "float32")
     image[:, 360:] = 0.6
     output = run(model, image, tile=160)

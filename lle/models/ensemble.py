@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from lle.models.network import Network
+from lle.tiles import fixed_shape
 
 
 def ensemble(members):
@@ -22,12 +23,12 @@ def ensemble(members):
 
     Returns:
         A `keras.Model` from what the members take, in [0, 1], to float32 pictures of the shape that they give. Its
-        `card` has the stride and halo that suit all members that have a card.
+        `card` has the stride, halo and tiles that suit all members that have a card.
 
     Raises:
         TypeError: If one is no `keras.Model`, such as the name of a network.
         ValueError: If there is no member, or one looks at the whole picture before its tiles (`Dawn`), which the
-            ensemble could not hand to it.
+            ensemble could not hand to it, or they were built for pictures of several sizes.
     """
     members = [members] if isinstance(members, (str, keras.Model)) else list(members)
     for member in members:
@@ -38,7 +39,8 @@ def ensemble(members):
     cards = [member.card for member in members if hasattr(member, "card")]
     raw_keys = "channels", "scale", "white_balance"
     kind = {key: cards[0][key] for key in raw_keys if cards and key in cards[0]}
-    inputs = keras.Input((None, None, kind.get("channels", 3)))
+    height, width = (_common_side([fixed_shape(member)[axis] for member in members]) for axis in (1, 2))
+    inputs = keras.Input((height, width, kind.get("channels", 3)))
     outputs = []
     for number, member in enumerate(members, 1):
         copy = type(member).from_config({**member.get_config(), "name": f"member_{number}"})
@@ -47,9 +49,25 @@ def ensemble(members):
     mean = layers.Average(dtype="float32")(outputs) if len(outputs) > 1 else outputs[0]
     model = Network(inputs, mean, name="ensemble")
     if cards:
-        strides, halos = ([card[key] for card in cards] for key in ("stride", "halo"))
-        model.card = {"stride": math.lcm(*strides), "halo": max(halos), **kind}
+        model.card = {**_common_card(cards), **kind}
     return model
+
+
+def _common_card(cards):
+    by_key = {key: [card[key] for card in cards if key in card] for key in ("stride", "halo", "tile", "averages")}
+    common = {"stride": math.lcm(*by_key["stride"]), "halo": max(by_key["halo"])}
+    if by_key["tile"]:
+        common["tile"] = min(by_key["tile"])
+    if any(by_key["averages"]):
+        common["averages"] = True
+    return common
+
+
+def _common_side(sides):
+    found = set(sides) - {None}
+    if len(found) > 1:
+        raise ValueError(f"an ensemble needs networks for pictures of one size or of any, got sides of {sorted(found)}")
+    return min(found, default=None)
 
 
 def self_ensemble(model):
@@ -68,12 +86,16 @@ def self_ensemble(model):
 
     Raises:
         ValueError: If the network is `Dawn`, as for `ensemble`, or takes packed camera raw, where a flip would exchange
-            the colours of the sensor's cells.
+            the colours of the sensor's cells, or was built for pictures that are not square, which have no quarter
+            turns.
     """
     if getattr(model, "card", {}).get("channels", 3) != 3:
         raise ValueError("a network on packed camera raw cannot be shown its frames flipped")
     alone = ensemble([model])
-    inputs = keras.Input((None, None, 3))
+    _, height, width = fixed_shape(alone)
+    if height != width:
+        raise ValueError(f"a network for pictures of {height}x{width} cannot be shown them turned")
+    inputs = keras.Input((height, width, 3))
     outputs = []
     for axes, transposed in product(((), (1,), (2,), (1, 2)), (False, True)):
         seen = alone(View(axes, transposed, dtype="float32")(inputs))

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from lle.models.blocks import unet_decoder, unet_encoder
 from lle.models.sid_unet import sid_unet
+from lle.tiles import averages_over_all
 
 
 @keras.saving.register_keras_serializable(package="lle")
@@ -65,7 +66,8 @@ class UNetGAN(keras.Model):
         self.warm_up = warm_up
         self.generator_weights = {"l1": 1.0, "adversarial": adversarial_weight}
         if hasattr(self.generator, "card"):
-            self.card = self.generator.card
+            # The discriminator averages over all it is shown, which is of no concern to tiles.
+            self.card = {"averages": averages_over_all(self.generator), **self.generator.card}
         self.built = True  # both networks were, with their graphs
 
     def call(self, inputs, training=None):

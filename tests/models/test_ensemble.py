@@ -26,6 +26,25 @@ def test_is_the_mean_of_its_members_and_saves(tmp_path):
     np.testing.assert_allclose(again.predict(IMAGE[None], verbose=0), expected, atol=1e-6)
 
 
+def built_for(*size):
+    inputs = keras.Input((*size, 3))
+    return keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same", activation="sigmoid")(inputs))
+
+
+def test_of_networks_built_for_one_size():
+    member = built_for(8, 8)
+    member.card = {"stride": 1, "halo": 1, "tile": 99}
+    image = np.random.default_rng(0).random((21, 34, 3), dtype="float32")
+    model = ensemble([member, member, built_for(None, 8)])
+    assert model.input_shape == (None, 8, 8, 3) and model.card == member.card
+    np.testing.assert_allclose(run(ensemble([member, member]), image), run(member, image), atol=1e-6)
+    assert run(self_ensemble(member), image).shape == image.shape
+    with pytest.raises(ValueError, match=r"got sides of \[8, 16\]"):
+        ensemble([member, built_for(8, 16)])
+    with pytest.raises(ValueError, match="pictures of 8x16 cannot be shown them turned"):
+        self_ensemble(built_for(8, 16))
+
+
 def test_refuses_networks_that_look_at_the_whole_first():
     with pytest.raises(ValueError, match="each of which is shown tiles alone"):
         ensemble([Dawn((4, 6), hints=3, exposure_width=4)])
