@@ -71,9 +71,11 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     """
     if tile is not None and (not isinstance(tile, Integral) or tile < 1):
         raise ValueError(f"tile must be a whole number of pixels, at least 1, got {tile!r}")
-    card, tile = card_of(model), tile if hasattr(model, "predict_on_batch") else None
+    card = card_of(model)
+    if tile and hasattr(model, "predict_on_batch"):
+        card["tile"] = tile
     ramp = RAMP if card.get("averages", averages_over_all(model)) else 0
-    parts = _tiles(model, card, image, peak, tile, brightness, ramp)
+    parts = _tiles(model, card, image, peak, brightness, ramp)
     if not ramp:
         yield from ((rows, columns, part) for rows, columns, part, _ in parts)
         return
@@ -97,11 +99,11 @@ def averages_over_all(model):
     return any(isinstance(layer, kinds) or averages_over_all(layer) for layer in layers)
 
 
-def _tiles(model, card, image, peak, tile, brightness, ramp):
+def _tiles(model, card, image, peak, brightness, ramp):
     """Yield rows, columns, pixels and their weights, `(height, width, 1)`, of one tile after the other."""
     size, scale = image.shape[:2], card["scale"]
     built_for, *sides = fixed_shape(model)
-    (by_rows, height), (by_columns, width) = (_cuts(*pair, card, tile, ramp) for pair in zip(size, sides, strict=True))
+    (by_rows, height), (by_columns, width) = (_cuts(*pair, card, ramp) for pair in zip(size, sides, strict=True))
     if (height, width) != size:
         image = np.pad(image, ((0, height - size[0]), (0, width - size[1]), (0, 0)), "symmetric")
     enhance_tiles = _for_tiles(model, image, peak, brightness, size)
@@ -156,7 +158,7 @@ def _for_tiles(model, image, peak, brightness, own_size):
     return lambda tiles, rows, columns: getattr(model, "predict_on_batch", model)(tiles)
 
 
-def _cuts(size, fixed, card, tile, ramp):
+def _cuts(size, fixed, card, ramp):
     """Where to cut an axis of so many pixels, if the network takes any number of them or only the fixed one.
 
     Returns:
@@ -174,7 +176,7 @@ def _cuts(size, fixed, card, tile, ramp):
     if fixed:
         step = (fixed - context) // stride * stride
     else:
-        longest = _round_up(max((tile or card["tile"]) // scale, 1), stride)
+        longest = _round_up(max(card["tile"] // scale, 1), stride)
         inner = max(padded - context, 1)
         step = _round_up(inner / math.ceil(inner / longest), stride)
     length = fixed or min(step + context, padded)

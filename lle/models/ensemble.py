@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from lle.models.network import Network
-from lle.tiles import fixed_shape
+from lle.tiles import CARD, fixed_shape
 
 
 def ensemble(members):
@@ -36,7 +36,7 @@ def ensemble(members):
             raise TypeError(f"members must be networks, such as lle.load gives by name, got {member!r}")
     if not members or any(hasattr(member, "prepare") for member in members):
         raise ValueError("an ensemble needs at least one network, each of which is shown tiles alone (Dawn is not)")
-    cards = [member.card for member in members if hasattr(member, "card")]
+    cards = [{**CARD, **member.card} for member in members if hasattr(member, "card")]
     raw_keys = "channels", "scale", "white_balance"
     kind = {key: cards[0][key] for key in raw_keys if cards and key in cards[0]}
     height, width = (_common_side([fixed_shape(member)[axis] for member in members]) for axis in (1, 2))
@@ -54,11 +54,11 @@ def ensemble(members):
 
 
 def _common_card(cards):
-    by_key = {key: [card[key] for card in cards if key in card] for key in ("stride", "halo", "tile", "averages")}
-    common = {"stride": math.lcm(*by_key["stride"]), "halo": max(by_key["halo"])}
-    if by_key["tile"]:
-        common["tile"] = min(by_key["tile"])
-    if any(by_key["averages"]):
+    common = {"stride": math.lcm(*(card["stride"] for card in cards)), "halo": max(card["halo"] for card in cards)}
+    tiles = [card["tile"] for card in cards if "tile" in card]
+    if tiles:
+        common["tile"] = min(tiles)
+    if any(card.get("averages") for card in cards):
         common["averages"] = True
     return common
 

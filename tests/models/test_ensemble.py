@@ -39,6 +39,8 @@ def test_of_networks_built_for_one_size():
     assert model.input_shape == (None, 8, 8, 3) and model.card == member.card
     np.testing.assert_allclose(run(ensemble([member, member]), image), run(member, image), atol=1e-6)
     assert run(self_ensemble(member), image).shape == image.shape
+    member.card = {"stride": 3}  # the rest is what is assumed
+    assert ensemble([member, model]).card == {"stride": 3, "halo": 32, "tile": 99}
     with pytest.raises(ValueError, match=r"got sides of \[8, 16\]"):
         ensemble([member, built_for(8, 16)])
     with pytest.raises(ValueError, match="pictures of 8x16 cannot be shown them turned"):
