@@ -18,6 +18,11 @@ BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing 
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 BLACK = 0.02  # of the brightest value in a picture: what a film still has above and below it is no brighter
+LIT = (75 / 255, 90 / 255)  # mean of what is not black: up to the first it is dark, from the second on well lit
+BESIDE = (
+    0.05,
+    0.1,
+)  # share of the picture that is black: up to the first it is neglected, from the second on it counts
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 
 
@@ -178,7 +183,8 @@ class Dawn(keras.Model):
 
         Args:
             image: `(height, width, 3)`, a NumPy array of any type. What lies between black bars alone is looked at (see
-                `between_bars`).
+                `between_bars`). A picture that is well lit but for what is black is left as it is, unless the
+                brightness is given (see `lit_beside_black`).
             peak: The value of white in it.
             brightness: The mean grey value that the result should have, between 0 and 1, black bars left aside, or
                 `None` to leave it to the network. What lies beyond its reach, such as a bright picture of darkness,
@@ -203,10 +209,13 @@ class Dawn(keras.Model):
         bars = between_bars(image[:height, :width])
         inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
         small = shrink(image[inside])[None] / np.float32(peak)
+        kept = lit_beside_black(small[0]) if brightness is None else 0.0
         asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tiles(tiles, rows, columns):
             nonlocal asked
+            if kept == 1:
+                return np.array(tiles)
             count, is_whole = len(tiles), np.array_equal((rows, columns), [[(0, 1)]] * 2)
             if asked < 0 and not is_whole:  # once for all tiles; of a single one it is faster in the call below
                 asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(_beside_mirrored(small))))
@@ -214,7 +223,8 @@ class Dawn(keras.Model):
                 (np.float32(shares) * side - part.start) / (part.stop - part.start)
                 for shares, side, part in zip((rows, columns), image.shape, inside, strict=False)
             ]
-            return self.predict_on_batch((tiles, np.repeat(asked, count, 0), np.repeat(small, count, 0), *places))
+            found = self.predict_on_batch((tiles, np.repeat(asked, count, 0), np.repeat(small, count, 0), *places))
+            return found + np.float32(kept) * (tiles - found) if kept else found
 
         return enhance_tiles
 
@@ -404,6 +414,27 @@ def between_bars(image):
         is_framed = begin and rest and begin < end and abs(begin - rest) <= len(lines) / 100
         inside.append(slice(begin, end) if is_framed else None)
     return tuple(inside)
+
+
+def lit_beside_black(small):
+    """Tell how far a picture is well lit where it is not black, such as a lit face before a black background.
+
+    The mean of such a picture says nothing of how bright it should be: made brighter, the lit part burns out. A dark
+    picture differs by what is not black in it, even where that is a lit window in a dark room: of 60 frames of exposure
+    sequences that are to be made brighter one is touched by this, of LOL's pairs none (notebooks/09_one_network.ipynb).
+
+    Args:
+        small: The thumbnail, `(height, width, 3)`, not negative.
+
+    Returns:
+        A float from 0, where little is black (less than a twentieth, no value above 2 % of the brightest) or the mean
+        grey value of the rest is below 75 of 255, to 1, where a tenth or more is black and that mean at least 90.
+    """
+    is_lit = small.max(axis=-1) > BLACK * small.max()
+    if not is_lit.any():
+        return 0.0
+    mean = (small[is_lit] @ GREY).mean()
+    return float(np.interp(mean, LIT, (0, 1)) * np.interp(1 - is_lit.mean(), BESIDE, (0, 1)))
 
 
 def space_to_depth(image):

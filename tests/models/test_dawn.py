@@ -18,6 +18,7 @@ from lle.models.dawn import (
     between_bars,
     curve,
     interpolation,
+    lit_beside_black,
     shrink,
     space_to_depth,
     thumbnail,
@@ -163,6 +164,56 @@ def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
     alone = lle.enhance(picture, "dawn")
     framed = lle.enhance(np.pad(picture, ((bar, bar + 1), (0, 0), (0, 0))), "dawn")[bar : bar + len(picture)]
     assert np.abs(framed.astype(int) - alone).mean() < 1
+
+
+def beside_black(share, level=128, black=0):
+    return np.concatenate([np.full((100, 100 - share, 3), level), np.full((100, share, 3), black)], axis=1) / 255
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (beside_black(0), 0),
+        (beside_black(5), 0),
+        (beside_black(8), 0.6),
+        (beside_black(10), 1),
+        (beside_black(90), 1),
+        (beside_black(50, black=2), 1),
+        (beside_black(50, black=3), 0),  # more than 2 % of 128
+        (beside_black(50, level=75), 0),
+        (beside_black(50, level=81), 0.4),
+        (beside_black(50, level=90), 1),
+        (beside_black(50, level=5), 0),
+        (beside_black(0, level=0), 0),
+    ],
+)
+def test_what_is_well_lit_beside_black(picture, expected):
+    found = lit_beside_black(picture.astype("float32"))
+    assert found == pytest.approx(expected, abs=1e-5) and 0 <= found <= 1
+
+
+@pytest.mark.parametrize("tile", [256, 1088])
+def test_a_well_lit_picture_beside_black_stays_as_it_is(model, monkeypatch, tile):
+    monkeypatch.setitem(model.card, "tile", tile)
+    lit = data.read_image(data.samples().test[0].high)
+    picture = np.pad(lit, ((0, 60), (0, 0), (0, 0)))
+    assert max(picture.shape) > 256
+    np.testing.assert_array_equal(lle.enhance(picture, model), picture)
+    assert np.abs(lle.enhance(picture, "dawn", brightness=0.6)[: len(lit)].astype(int) - lit).mean() > 10
+
+
+def test_between_well_lit_and_dark_beside_black_it_is_between_both(model, monkeypatch):
+    picture = cv2.resize(beside_black(50, level=81).astype("float32"), (128, 128), interpolation=cv2.INTER_NEAREST)
+    whole = picture[None], [(0, 1)], [(0, 1)]
+    found = model.prepare(picture)(*whole)
+    monkeypatch.setattr("lle.models.dawn.lit_beside_black", lambda small: 0.0)
+    enhanced = model.prepare(picture)(*whole)
+    np.testing.assert_allclose(found, 0.6 * enhanced + 0.4 * picture, atol=1e-5)
+
+
+def test_a_dark_picture_beside_black_is_brightened():
+    picture = np.pad(data.read_image(data.samples().test[0].low), ((0, 60), (0, 0), (0, 0)))
+    assert lle.enhance(picture, "dawn").mean() > 3 * picture.mean()
 
 
 def test_brightness_is_left_to_the_network_or_given(model):
