@@ -18,11 +18,11 @@ BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing 
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 BLACK = 0.02  # of the brightest value in a picture: what a film still has above and below it is no brighter
-LIT = (75 / 255, 90 / 255)  # mean of what is not black: up to the first it is dark, from the second on well lit
-BESIDE = (
-    0.05,
-    0.1,
-)  # share of the picture that is black: up to the first it is neglected, from the second on it counts
+# When black does not count beside what is well lit: not up to the first limit, wholly from the second on.
+BLACK_AT = (0.025, 0.015)  # a value, as a share of the brightest
+BLACK_SHARE = (0.05, 0.1)  # of the picture, that is black
+LIT_SHARE = (0.1, 0.25)  # of the picture, that is not: a lamp in a dark room is less
+LIT_MEAN = (65 / 255, 90 / 255)  # grey value of what is not
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 
 
@@ -114,8 +114,8 @@ class Dawn(keras.Model):
         self.detail = detail_network(widths, hints)
         self.unpack = DepthToSpace(dtype="float32")
         stride = 2 ** len(widths)
-        # By its layers a pixel sees 118 far. With 96 no value that the trained network made, of 17 pictures, moved by
-        # more than 0.0003 of 255, and tiles are smaller.
+        # By its layers a pixel sees 118 far. With 96, and so smaller tiles, no value that the trained network made of
+        # 31 pictures moved by more than 0.01 of 255, with 80 some by 0.4.
         self.card = {"stride": stride, "halo": 6 * stride, "tile": LARGE_TILE}
         self.learn("all")
         self.built = True  # its parts were
@@ -183,8 +183,8 @@ class Dawn(keras.Model):
 
         Args:
             image: `(height, width, 3)`, a NumPy array of any type. What lies between black bars alone is looked at (see
-                `between_bars`). A picture that is well lit but for what is black is left as it is, unless the
-                brightness is given (see `lit_beside_black`).
+                `between_bars`), and what is black beside what is well lit does not count (see `without_black`), unless
+                the brightness is given.
             peak: The value of white in it.
             brightness: The mean grey value that the result should have, between 0 and 1, black bars left aside, or
                 `None` to leave it to the network. What lies beyond its reach, such as a bright picture of darkness,
@@ -209,13 +209,12 @@ class Dawn(keras.Model):
         bars = between_bars(image[:height, :width])
         inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
         small = shrink(image[inside])[None] / np.float32(peak)
-        kept = lit_beside_black(small[0]) if brightness is None else 0.0
+        if brightness is None:
+            small = without_black(small[0])[None]
         asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tiles(tiles, rows, columns):
             nonlocal asked
-            if kept == 1:
-                return np.array(tiles)
             count, is_whole = len(tiles), np.array_equal((rows, columns), [[(0, 1)]] * 2)
             if asked < 0 and not is_whole:  # once for all tiles; of a single one it is faster in the call below
                 asked = ops.convert_to_numpy(_aim(small, self.sketch.predict_on_batch(_beside_mirrored(small))))
@@ -223,8 +222,7 @@ class Dawn(keras.Model):
                 (np.float32(shares) * side - part.start) / (part.stop - part.start)
                 for shares, side, part in zip((rows, columns), image.shape, inside, strict=False)
             ]
-            found = self.predict_on_batch((tiles, np.repeat(asked, count, 0), np.repeat(small, count, 0), *places))
-            return found + np.float32(kept) * (tiles - found) if kept else found
+            return self.predict_on_batch((tiles, np.repeat(asked, count, 0), np.repeat(small, count, 0), *places))
 
         return enhance_tiles
 
@@ -416,25 +414,27 @@ def between_bars(image):
     return tuple(inside)
 
 
-def lit_beside_black(small):
-    """Tell how far a picture is well lit where it is not black, such as a lit face before a black background.
+def without_black(small):
+    """Give what is black the mean colour of the rest, if that is well lit, as a face before a black background is.
 
-    The mean of such a picture says nothing of how bright it should be: made brighter, the lit part burns out. A dark
-    picture differs by what is not black in it, even where that is a lit window in a dark room: of 60 frames of exposure
-    sequences that are to be made brighter one is touched by this, of LOL's pairs none (notebooks/09_one_network.ipynb).
+    The mean of such a picture says nothing of how bright it should be: made brighter, the lit part burns out. With this
+    the network sees a picture that is well lit. What is black in a dark picture counts as ever, since there the frames
+    of exposure sequences have something to show; how this rule fits them is measured in
+    notebooks/09_one_network.ipynb.
 
     Args:
         small: The thumbnail, `(height, width, 3)`, not negative.
 
     Returns:
-        A float from 0, where little is black (less than a twentieth, no value above 2 % of the brightest) or the mean
-        grey value of the rest is below 75 of 255, to 1, where a tenth or more is black and that mean at least 90.
+        The thumbnail, float32, changed gradually between the limits `BLACK_AT`, `BLACK_SHARE`, `LIT_SHARE` and
+        `LIT_MEAN`.
     """
-    is_lit = small.max(axis=-1) > BLACK * small.max()
-    if not is_lit.any():
-        return 0.0
-    mean = (small[is_lit] @ GREY).mean()
-    return float(np.interp(mean, LIT, (0, 1)) * np.interp(1 - is_lit.mean(), BESIDE, (0, 1)))
+    black = np.interp(-small.max(axis=-1), -np.array(BLACK_AT) * small.max(), (0, 1))
+    lit = 1 - black
+    color = np.tensordot(lit, small, 2) / max(lit.sum(), 1)
+    limits = ((black.mean(), BLACK_SHARE), (lit.mean(), LIT_SHARE), (color @ GREY, LIT_MEAN))
+    applies = np.prod([np.interp(value, limit, (0, 1)) for value, limit in limits])
+    return np.float32(small + applies * black[..., None] * (color - small))
 
 
 def space_to_depth(image):

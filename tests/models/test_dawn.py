@@ -18,10 +18,10 @@ from lle.models.dawn import (
     between_bars,
     curve,
     interpolation,
-    lit_beside_black,
     shrink,
     space_to_depth,
     thumbnail,
+    without_black,
 )
 from lle.pictures import GREY
 
@@ -166,49 +166,67 @@ def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
     assert np.abs(framed.astype(int) - alone).mean() < 1
 
 
-def beside_black(share, level=128, black=0):
-    return np.concatenate([np.full((100, 100 - share, 3), level), np.full((100, share, 3), black)], axis=1) / 255
+def beside_black(share, color=(128, 128, 128), black=0):
+    """A picture of 100 columns, of which so many at the right are black."""
+    return np.float32([[color] * (100 - share) + [[black] * 3] * share] * 100) / 255
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("picture", "applies"),
     [
-        (beside_black(0), 0),
         (beside_black(5), 0),
         (beside_black(8), 0.6),
         (beside_black(10), 1),
-        (beside_black(90), 1),
-        (beside_black(50, black=2), 1),
-        (beside_black(50, black=3), 0),  # more than 2 % of 128
-        (beside_black(50, level=75), 0),
-        (beside_black(50, level=81), 0.4),
-        (beside_black(50, level=90), 1),
-        (beside_black(50, level=5), 0),
-        (beside_black(0, level=0), 0),
+        (beside_black(75), 1),
+        (beside_black(84), 0.4),
+        (beside_black(90), 0),  # a lamp
+        (beside_black(50, (65, 65, 65)), 0),
+        (beside_black(50, (75, 75, 75)), 0.4),
+        (beside_black(50, (90, 90, 90)), 1),
+        (beside_black(8, (75, 75, 75)), 0.24),
+        (beside_black(50, (255, 0, 255)), 1),  # not black, though one channel is
+        (beside_black(50, (0, 0, 255)), 0),  # a mean of 29
+        (beside_black(50, (0, 255, 0)), 1),  # one of 150
     ],
 )
-def test_what_is_well_lit_beside_black(picture, expected):
-    found = lit_beside_black(picture.astype("float32"))
-    assert found == pytest.approx(expected, abs=1e-5) and 0 <= found <= 1
+def test_black_gets_the_colour_of_what_is_well_lit(picture, applies):
+    found, expected = without_black(picture), picture.copy()
+    expected[picture.max(-1) == 0] = applies * picture[0, 0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.dtype == "float32"
+
+
+@pytest.mark.parametrize(("black", "expected"), [(3, 200), (4, 4 + (404 / 3 - 4) / 2), (5, 5), (16, 16)])
+def test_how_black_is_black(black, expected):
+    """Beside 200: up to 3 wholly, 4 by half, in what is filled and in the mean of the rest, 404 / 3."""
+    found = without_black(beside_black(50, (200, 200, 200), black))
+    np.testing.assert_allclose(found[:, -50:] * 255, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1, 128])
+def test_a_thumbnail_of_one_value_stays_as_it_is(value):
+    picture = beside_black(0, [value] * 3)
+    np.testing.assert_array_equal(without_black(picture), picture)
 
 
 @pytest.mark.parametrize("tile", [256, 1088])
-def test_a_well_lit_picture_beside_black_stays_as_it_is(model, monkeypatch, tile):
-    monkeypatch.setitem(model.card, "tile", tile)
-    lit = data.read_image(data.samples().test[0].high)
-    picture = np.pad(lit, ((0, 60), (0, 0), (0, 0)))
+@pytest.mark.parametrize("black", [60, 400])
+def test_a_well_lit_picture_beside_black_stays_as_it_is(monkeypatch, black, tile):
+    shipped, lit = lle.load("dawn"), data.read_image(data.samples().test[0].high)
+    monkeypatch.setitem(shipped.card, "tile", tile)
+    alone, picture = lle.enhance(lit, shipped), np.pad(lit, ((0, black), (0, 0), (0, 0)))
     assert max(picture.shape) > 256
-    np.testing.assert_array_equal(lle.enhance(picture, model), picture)
-    assert np.abs(lle.enhance(picture, "dawn", brightness=0.6)[: len(lit)].astype(int) - lit).mean() > 10
+    assert np.abs(lle.enhance(picture, shipped)[: len(lit)].astype(int) - alone).mean() < 1
+    asked = lle.enhance(picture, shipped, brightness=0.6)  # of all of it
+    assert np.abs(asked[: len(lit)].astype(int) - lit).mean() > 10
 
 
-def test_between_well_lit_and_dark_beside_black_it_is_between_both(model, monkeypatch):
-    picture = cv2.resize(beside_black(50, level=81).astype("float32"), (128, 128), interpolation=cv2.INTER_NEAREST)
-    whole = picture[None], [(0, 1)], [(0, 1)]
-    found = model.prepare(picture)(*whole)
-    monkeypatch.setattr("lle.models.dawn.lit_beside_black", lambda small: 0.0)
-    enhanced = model.prepare(picture)(*whole)
-    np.testing.assert_allclose(found, 0.6 * enhanced + 0.4 * picture, atol=1e-5)
+def test_a_lamp_does_not_keep_a_room_dark():
+    dark = data.read_image(data.samples().test[0].low) // 8
+    dark[:20, :20] = 255
+    small = shrink(dark) / 255
+    np.testing.assert_array_equal(without_black(small), small)
+    assert lle.enhance(dark, "dawn").mean() > 5 * dark.mean()
 
 
 def test_a_dark_picture_beside_black_is_brightened():
