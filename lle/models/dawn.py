@@ -18,11 +18,10 @@ BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing 
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
 BLACK = 0.02  # of the brightest value in a picture: what a film still has above and below it is no brighter
-# When black does not count beside what is well lit: not up to the first limit, wholly from the second on.
-BLACK_AT = (0.025, 0.015)  # a value, as a share of the brightest
-BLACK_SHARE = (0.05, 0.1)  # of the picture, that is black
-LIT_SHARE = (0.1, 0.25)  # of the picture, that is not: a lamp in a dark room is less
-LIT_MEAN = (65 / 255, 90 / 255)  # grey value of what is not
+# When black beside what is well lit does not count: from nothing at the first of each two to wholly at the second.
+BLACK_SHARE = (0.04, 0.05)  # of the picture, that is black
+LIT_SHARE = (0.15, 0.25)  # of the picture, that is not: a lamp in a dark room is less
+LIT_MEAN = (60 / 255, 90 / 255)  # grey value of what is not
 ASKED = np.linspace(0.05, 0.95, 10, dtype="float32")  # brightnesses to try, to find what to ask for
 
 
@@ -208,9 +207,8 @@ class Dawn(keras.Model):
         height, width = own_size or image.shape[:2]
         bars = between_bars(image[:height, :width])
         inside = tuple(part or slice(0, side) for part, side in zip(bars, image.shape, strict=False))
-        small = shrink(image[inside])[None] / np.float32(peak)
-        if brightness is None:
-            small = without_black(small[0])[None]
+        small = shrink(image[inside]) / np.float32(peak)
+        small = (without_black(small) if brightness is None else small)[None]
         asked = np.float32([[-1 if brightness is None else self.ask(small, brightness)]])
 
         def enhance_tiles(tiles, rows, columns):
@@ -418,23 +416,26 @@ def without_black(small):
     """Give what is black the mean colour of the rest, if that is well lit, as a face before a black background is.
 
     The mean of such a picture says nothing of how bright it should be: made brighter, the lit part burns out. With this
-    the network sees a picture that is well lit. What is black in a dark picture counts as ever, since there the frames
-    of exposure sequences have something to show; how this rule fits them is measured in
-    notebooks/09_one_network.ipynb.
+    the network sees a picture that is well lit. In a dark picture black counts as ever, since there may be something to
+    see in it; what this does to dark frames of exposure sequences is measured in notebooks/09_one_network.ipynb. (In a
+    dark room with a window of a quarter of the picture, what is below 2 % of the window's brightness stays dark.)
 
     Args:
-        small: The thumbnail, `(height, width, 3)`, not negative.
+        small: The thumbnail, `(height, width, 3)`, in [0, 1].
 
     Returns:
-        The thumbnail, float32, changed gradually between the limits `BLACK_AT`, `BLACK_SHARE`, `LIT_SHARE` and
-        `LIT_MEAN`.
+        The thumbnail. It is changed gradually, along its logarithm, where one of these is between its limits: black,
+        which ends at 1.5 to 2.5 % of the brightest value, `BLACK_SHARE`, `LIT_SHARE` and `LIT_MEAN`.
     """
-    black = np.interp(-small.max(axis=-1), -np.array(BLACK_AT) * small.max(), (0, 1))
-    lit = 1 - black
-    color = np.tensordot(lit, small, 2) / max(lit.sum(), 1)
-    limits = ((black.mean(), BLACK_SHARE), (lit.mean(), LIT_SHARE), (color @ GREY, LIT_MEAN))
-    applies = np.prod([np.interp(value, limit, (0, 1)) for value, limit in limits])
-    return np.float32(small + applies * black[..., None] * (color - small))
+    brightest = small.max() or 1.0
+    lit = np.interp(small.max(axis=-1), (0.75 * BLACK * brightest, 1.25 * BLACK * brightest), (0, 1))
+    color = np.tensordot(lit, small, 2) / max(lit.sum(), 1)  # 0 where nothing is lit
+    measured = ((1 - lit.mean(), BLACK_SHARE), (lit.mean(), LIT_SHARE), (color @ GREY, LIT_MEAN))
+    applies = np.prod([np.interp(value, limits, (0, 1)) for value, limits in measured])
+    if not applies:
+        return small
+    share = applies * (1 - lit[..., None])
+    return np.float32(np.exp((1 - share) * np.log(small + 0.01) + share * np.log(color + 0.01)) - 0.01)
 
 
 def space_to_depth(image):

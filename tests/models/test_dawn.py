@@ -166,41 +166,44 @@ def test_a_well_lit_picture_between_bars_stays_as_it_is(bar):
     assert np.abs(framed.astype(int) - alone).mean() < 1
 
 
-def beside_black(share, color=(128, 128, 128), black=0):
+def beside_black(share, color=(128, 128, 128), black=(0, 0, 0)):
     """A picture of 100 columns, of which so many at the right are black."""
-    return np.float32([[color] * (100 - share) + [[black] * 3] * share] * 100) / 255
+    return np.float32([[color] * (100 - share) + [black] * share] * 100) / 255
 
 
 @pytest.mark.parametrize(
     ("picture", "applies"),
     [
-        (beside_black(5), 0),
-        (beside_black(8), 0.6),
-        (beside_black(10), 1),
+        (beside_black(4), 0),
+        (beside_black(5), 1),
         (beside_black(75), 1),
-        (beside_black(84), 0.4),
-        (beside_black(90), 0),  # a lamp
-        (beside_black(50, (65, 65, 65)), 0),
-        (beside_black(50, (75, 75, 75)), 0.4),
+        (beside_black(79), 0.6),
+        (beside_black(85), 0),  # a lamp
+        (beside_black(50, (60, 60, 60)), 0),
+        (beside_black(50, (75, 75, 75)), 0.5),
         (beside_black(50, (90, 90, 90)), 1),
-        (beside_black(8, (75, 75, 75)), 0.24),
+        (beside_black(79, (75, 75, 75)), 0.3),
         (beside_black(50, (255, 0, 255)), 1),  # not black, though one channel is
         (beside_black(50, (0, 0, 255)), 0),  # a mean of 29
         (beside_black(50, (0, 255, 0)), 1),  # one of 150
+        (beside_black(50, (255, 255, 255), (0, 0, 20)), 0),  # dark blue, with a mean of 2
+        (beside_black(50, (255, 255, 255), (0, 0, 3)), 1),
     ],
 )
 def test_black_gets_the_colour_of_what_is_well_lit(picture, applies):
-    found, expected = without_black(picture), picture.copy()
-    expected[picture.max(-1) == 0] = applies * picture[0, 0]
+    found = without_black(picture)
+    black, color = picture[0, -1], picture[0, 0]
+    between = (black + 0.01) * ((color + 0.01) / (black + 0.01)) ** applies - 0.01
+    expected = np.where((picture == color).all(-1, keepdims=True), picture, np.float32(between))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.dtype == "float32"
 
 
-@pytest.mark.parametrize(("black", "expected"), [(3, 200), (4, 4 + (404 / 3 - 4) / 2), (5, 5), (16, 16)])
-def test_how_black_is_black(black, expected):
-    """Beside 200: up to 3 wholly, 4 by half, in what is filled and in the mean of the rest, 404 / 3."""
-    found = without_black(beside_black(50, (200, 200, 200), black))
-    np.testing.assert_allclose(found[:, -50:] * 255, expected, rtol=1e-5)
+def test_how_black_is_black():
+    """Beside 200: up to 3 it is, from 5 on it is not, and 4 is by half, also in the mean colour of what is lit."""
+    found = [without_black(beside_black(50, [200] * 3, [black] * 3))[0, -1, 0] for black in (2, 3, 4, 5, 16)]
+    half = np.sqrt((4 / 255 + 0.01) * ((200 + 4 / 2) / 1.5 / 255 + 0.01)) - 0.01
+    np.testing.assert_allclose(found, [200 / 255, 200 / 255, half, 5 / 255, 16 / 255], atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0, 1, 128])
@@ -214,9 +217,9 @@ def test_a_thumbnail_of_one_value_stays_as_it_is(value):
 def test_a_well_lit_picture_beside_black_stays_as_it_is(monkeypatch, black, tile):
     shipped, lit = lle.load("dawn"), data.read_image(data.samples().test[0].high)
     monkeypatch.setitem(shipped.card, "tile", tile)
-    alone, picture = lle.enhance(lit, shipped), np.pad(lit, ((0, black), (0, 0), (0, 0)))
+    picture = np.pad(lit, ((0, black), (0, 0), (0, 0)))
     assert max(picture.shape) > 256
-    assert np.abs(lle.enhance(picture, shipped)[: len(lit)].astype(int) - alone).mean() < 1
+    assert np.abs(lle.enhance(picture, shipped)[: len(lit)].astype(int) - lit).mean() < 1
     asked = lle.enhance(picture, shipped, brightness=0.6)  # of all of it
     assert np.abs(asked[: len(lit)].astype(int) - lit).mean() > 10
 
@@ -229,9 +232,21 @@ def test_a_lamp_does_not_keep_a_room_dark():
     assert lle.enhance(dark, "dawn").mean() > 5 * dark.mean()
 
 
-def test_a_dark_picture_beside_black_is_brightened():
-    picture = np.pad(data.read_image(data.samples().test[0].low), ((0, 60), (0, 0), (0, 0)))
-    assert lle.enhance(picture, "dawn").mean() > 3 * picture.mean()
+@pytest.mark.parametrize("level", [20, 50])
+def test_in_a_dark_picture_black_counts(model, level):
+    picture = np.uint8(beside_black(50, [level] * 3) * 255 + 0.5)
+    small = shrink(picture)[None] / 255
+    seen = model.prepare(picture, 255)(small, [(0, 1)], [(0, 1)])
+    np.testing.assert_allclose(seen, model.predict(small, verbose=0), atol=1e-5)
+    assert lle.enhance(picture, "dawn").mean() > 2 * picture.mean()
+
+
+def test_what_is_black_beside_what_is_well_lit_between_bars(model):
+    lit, small = beside_black(50, [200] * 3), shrink(beside_black(50, [200] * 3))[None]
+    alone = model.prepare(lit)(small, [(0, 1)], [(0, 1)])
+    framed = model.prepare(np.pad(lit, ((50, 50), (0, 0), (0, 0))))(small, [(0.25, 0.75)], [(0, 1)])
+    np.testing.assert_allclose(framed, alone, atol=1e-5)
+    assert np.abs(alone - model.predict(small, verbose=0)).max() > 1e-3
 
 
 def test_brightness_is_left_to_the_network_or_given(model):
