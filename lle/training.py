@@ -213,6 +213,7 @@ class _Resume(keras.callbacks.BackupAndRestore):
         self.seconds = np.inf if hours is None else 3600 * hours
 
     def on_train_begin(self, logs=None):
+        self._build_optimizer()
         with naming(self._weights_path) if self.is_resumed else nullcontext():
             super().on_train_begin(logs)
         self.start = time.monotonic()
@@ -226,11 +227,16 @@ class _Resume(keras.callbacks.BackupAndRestore):
         super().on_train_end(logs)
         self.model._initial_epoch = None  # Keras keeps it, and another `fit` of this model would begin there
 
+    def _build_optimizer(self):
+        """Else the first step would, and TensorFlow would trace that step twice, which takes longer than short runs."""
+        optimizer, layers = self.model.optimizer, self.model._flatten_layers()
+        if optimizer and not optimizer.built and all(layer.built for layer in layers):  # and so has all its weights
+            optimizer.build(self.model.trainable_variables)
+
     def _fill_average(self):
         """Keras ends with the average in place of the weights, and before the first step there is none."""
         optimizer = self.model.optimizer
         if getattr(optimizer, "use_ema", False) and not ops.convert_to_numpy(optimizer.iterations):
-            optimizer.build(self.model.trainable_variables)
             averages = optimizer._model_variables_moving_average
             for average, variable in zip(averages, self.model.trainable_variables, strict=True):
                 average.assign(variable)

@@ -40,6 +40,34 @@ def test_a_run_in_two_parts_equals_one_in_one(tmp_path):
     np.testing.assert_allclose(logs[1]["val_psnr"], logs[0]["val_psnr"], rtol=1e-6)
 
 
+class Traced(keras.Model):
+    """Counts how often its step is traced. Its layers are built when it is called, not by `build`."""
+
+    traces = 0
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(3, 1)
+
+    def call(self, inputs):
+        return self.convolution(inputs)
+
+    def train_step(self, *args):
+        self.traces += 1
+        return super().train_step(*args)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch traces nothing")
+@pytest.mark.filterwarnings("ignore:`build")  # it says that it builds no layers
+@pytest.mark.parametrize("built_by, most", [(Traced.__call__, 1), (lambda model, _: model.build((None, 16, 16, 3)), 2)])
+def test_the_step_is_traced_once_where_all_layers_are_built(tmp_path, built_by, most):
+    model = Traced()
+    built_by(model, IMAGES)
+    model.compile("adam", "mse")
+    model.fit(IMAGES, IMAGES, batch_size=4, epochs=2, verbose=0, callbacks=resumable(tmp_path, SETTINGS, "loss"))
+    assert 1 <= model.traces <= most
+
+
 def test_the_next_run_of_a_resumed_model_begins_at_its_beginning(tmp_path):
     fit(tmp_path / "first", 3)
     model = fit(tmp_path / "first", 3)  # all done
