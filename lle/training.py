@@ -237,6 +237,7 @@ class _Resume(keras.callbacks.BackupAndRestore):
         """Keras ends with the average in place of the weights, and before the first step there is none."""
         optimizer = self.model.optimizer
         if getattr(optimizer, "use_ema", False) and not ops.convert_to_numpy(optimizer.iterations):
+            optimizer.build(self.model.trainable_variables)  # if it is not, as with layers that are not built yet
             averages = optimizer._model_variables_moving_average
             for average, variable in zip(averages, self.model.trainable_variables, strict=True):
                 average.assign(variable)
