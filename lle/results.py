@@ -37,7 +37,7 @@ REPORTS = (
         "deeper_unet_member",
         "eval15",
         "eval15",
-        "one member of five, 12 filters of 64, depth 4 of 5, rate 5e-4, bfloat16, scenes held out",
+        "standard: one member of five; 12 filters of 64, depth 4 of 5, rate 5e-4, bfloat16, scenes held out",
     ),
     (
         "4, U-Nets on camera raw",
