@@ -19,10 +19,15 @@ def main(arguments=None):
     if arguments is None and os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
         hush_libraries()
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("lle: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python would complain once more at its end
+        return 1
     except (ValueError, OSError) as error:
         print("lle:", _as_line(error), file=sys.stderr)
         return 1
@@ -231,16 +236,16 @@ def _compare(options):
             pictures = {"input": picture, **{title: enhance(picture, *how) for title, how in columns.items()}}
         rows.append({title: np.asarray(_small(picture)) for title, picture in pictures.items()})
     figure = plots.compare(rows, names=[Path(file).stem for file in options.files])
-    _write_figure(figure, options.out)
+    _write_figure(figure, options.out, dpi=figure.dpi * max(1, (1 + len(columns)) / 3))  # to choose by
 
 
-def _write_figure(figure, out):
+def _write_figure(figure, out, dpi):
     from lle.paths import naming, replacing
 
     memory = BytesIO()  # Pillow's own writing takes no notice of a disk that becomes full
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of names in scripts for which Matplotlib has no font
-        figure.savefig(memory, format=Path(out).suffix[1:].lower())
+        figure.savefig(memory, format=Path(out).suffix[1:].lower(), dpi=dpi)
     with replacing(out) as temporary, naming(out):
         temporary.write_bytes(memory.getbuffer())
 

@@ -65,11 +65,12 @@ class Batches(keras.utils.PyDataset):
             raise ValueError(f"batch_size, crop and zoom must be at least 1, got {batch_size}, {crop} and {zoom}")
         if len(low) == 0 or (high is not None and [len(low), *map(_size, low)] != [len(high), *map(_size, high)]):
             raise ValueError("low and high must hold equally many pictures, at least one, each pair of one size")
-        smallest = min(min(_size(image)) for image in low)
-        if crop and smallest < crop:
-            raise ValueError(f"a crop of {crop}x{crop} does not fit into a picture with a side of {smallest}")
         if names is not None and len(names) != len(low):
             raise ValueError(f"{len(names)} names do not fit {len(low)} pictures")
+        smallest = min(range(len(low)), key=lambda i: min(_size(low[i])))
+        if crop and min(_size(low[smallest])) < crop:
+            name, (height, width) = smallest if names is None else names[smallest], _size(low[smallest])
+            raise ValueError(f"a crop of {crop}x{crop} does not fit into picture {name}, which is {width}x{height}")
         if drop_remainder and len(low) < batch_size:
             raise ValueError(f"{len(low)} pictures are too few for a batch of {batch_size}")
         self.low, self.high, self.names, self.drop_remainder = low, high, names, drop_remainder

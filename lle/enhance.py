@@ -5,6 +5,7 @@ At package level `lle.enhance` is the function below; the rest of this module is
 
 import functools
 import json
+import logging
 import zipfile
 from contextlib import contextmanager
 from numbers import Real
@@ -22,7 +23,7 @@ WEIGHTS = PACKAGE / "weights" if (PACKAGE / "weights").is_dir() else PACKAGE.par
 DEFAULT = "dawn"  # the network for everybody's photographs
 RAW_DEFAULT = "sid_unet"  # that for camera raw
 RAW_CARD = {"stride": 32, "halo": 192, "channels": 4, "scale": 2}  # as `CARD`, of a network on packed camera raw
-TAKES_RAW = "this network takes camera raw, no pictures: see lle.files.enhance_raw"
+TAKES_RAW = "this network takes camera raw (.ARW, .DNG and the like), no pictures: see lle.files.enhance_raw"
 LARGEST_TEXT = 1e8  # bytes of a configuration in a .keras file, of which a small file may hold gigabytes
 PEAKS = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
 
@@ -63,6 +64,7 @@ def load(name_or_path=DEFAULT, dtype=None):
 
     import lle.models  # noqa: F401  (registers the classes that a file may name)
 
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     if dtype and not can_compute(keras.dtype_policies.get(dtype).compute_dtype):
         raise ValueError(f"this machine cannot compute in {dtype}: leave that out")
     with _dtype_policy(dtype):
@@ -188,7 +190,10 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
             return ops.convert_to_tensor(
                 _enhance_array(ops.convert_to_numpy(image), model, brightness), dtype=image.dtype
             )
-    return _enhance_array(np.asarray(image), model, brightness)
+    array = np.asarray(image)
+    if array.dtype.kind in "OSU":
+        raise ValueError(f"expected a path, a PIL image, an array or a tensor, got a {type(image).__name__}")
+    return _enhance_array(array, model, brightness)
 
 
 @functools.cache
@@ -282,6 +287,11 @@ def _newer(path):
         return f"made by Keras {made_by}, this is {keras.__version__}; " if numbers[0] > numbers[1] else ""
     except Exception:  # a broken file, which the caller's message is about
         return ""
+
+
+def _is_no_retracing(record):
+    """Leaves out what TensorFlow says of pictures of several sizes, or of several networks, each compiled by itself."""
+    return "make_predict_function" not in record.getMessage()
 
 
 def _loaded(name_or_path):

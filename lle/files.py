@@ -23,6 +23,7 @@ from lle.pictures import (
     check_file,
     check_megapixels,
     check_pixels,
+    count_pictures,
     exif_without_layout,
     first_line,
     open_picture,
@@ -30,7 +31,7 @@ from lle.pictures import (
 )
 from lle.writing import read_deep, write_picture
 
-ALONE = {".avif", ".gif", ".jp2", ".ppm", ".tga"}  # pictures that are enhanced where they are named, not in folders
+ALONE = {".avif", ".gif", ".jp2", ".mpo", ".ppm", ".tga"}  # enhanced where they are named, not in folders
 RESOLUTION = 0x011A
 WITH_ALPHA = {"PNG", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF", "TGA", "ICO", "DDS"}  # formats that keep transparency
 MISSPELT = re.compile(r"\.[A-Za-z]{2,5}")  # suffixes that are meant for a format
@@ -74,7 +75,9 @@ def enhance_files(
             `max_megapixels` is no positive number; nothing is written then.
     """
     check_megapixels(max_megapixels)
-    sources = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    sources = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    if "" in map(str, [*sources, out]):  # an unset variable of the shell, which would stand for the current folder
+        raise ValueError("an empty path: name a picture or a folder, and where the results go")
     if isinstance(model, (str, Path)):
         find(model)  # also where nothing is left to do
     jobs, unread, left_out = _plan(
@@ -110,6 +113,8 @@ def enhance_files(
                 max_megapixels,
             )
             report.written.append(target)
+        except ModuleNotFoundError:  # a backend that is not installed, which no other picture will find either
+            raise
         except Exception as error:  # one bad picture must not cost the others
             _fail(report, source, error)
     return report
@@ -118,9 +123,9 @@ def enhance_files(
 def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_megapixels=None):
     """Enhance one picture file into another.
 
-    The picture is turned upright, and of an animation the first picture is taken. EXIF, colour profile and resolution
-    are kept, of a TIFF file's EXIF at 16 bits only the texts (camera, date, author and the like). PNG and TIFF files
-    keep 16 bits per sample. Of camera raw nothing but the picture is kept.
+    The picture is turned upright, and of several in one file the first is taken, which is said on stderr. EXIF (but for
+    a thumbnail), colour profile and resolution are kept, of a TIFF file's EXIF at 16 bits only the texts (camera, date,
+    author and the like). PNG and TIFF files keep 16 bits per sample. Of camera raw nothing but the picture is kept.
 
     Args:
         source: A file that Pillow can decode, or camera raw (see `enhance_raw`).
@@ -160,6 +165,8 @@ def enhance_file(source, target, model=None, ratio="auto", brightness=None, max_
             result = enhance(pixels, DEFAULT if model is None else model, brightness)
     with replacing(target) as temporary, naming(target):
         write_picture(temporary, form, result, metadata)
+    if not _is_raw(source) and (count := count_pictures(source)) > 1:
+        tqdm.write(f"{one_line(source)}: the first of {count} pictures in this file", file=sys.stderr)
 
 
 def enhance_raw(path, model=RAW_DEFAULT, ratio="auto", max_megapixels=None):

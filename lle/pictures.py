@@ -13,7 +13,7 @@ from numbers import Real
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from lle.paths import naming, one_line
 
@@ -216,11 +216,12 @@ def upright(picture):
         A `PIL.Image.Image`, without its EXIF data if these are broken.
     """
     try:
-        turned = ImageOps.exif_transpose(picture)
-        if "exif" in turned.info and ORIENTATION in picture.getexif():  # written anew
+        turned, before = ImageOps.exif_transpose(picture), picture.getexif()
+        # Written anew: by Pillow, which spoils texts; or here, lest a thumbnail stay as dark as the picture was.
+        if "exif" in turned.info and (ORIENTATION in before or before.get_ifd(ExifTags.IFD.IFD1)):
             exif = Image.Exif()
             exif.load(turned.info["exif"])
-            exif.update(exif_texts(picture.getexif()))
+            exif.update(exif_texts(before))
             turned.info["exif"] = exif.tobytes()
         return turned
     except Exception:  # Pillow cannot write again what it could read
@@ -326,6 +327,20 @@ def to_uint8(image):
         found = f"values from {image.min()} to {image.max()}"
         raise ValueError(f"a picture must be uint8 or float in [0, 1], got {found}")
     return np.rint(np.clip(image, 0, 1) * 255).astype("uint8")
+
+
+def count_pictures(path):
+    """Count the pictures that are meant to be seen in a file: the frames of an animation, the pages of a TIFF file.
+
+    Args:
+        path: A file that Pillow can decode.
+
+    Returns:
+        An int, 1 also where it cannot be told, and of MPO, in which cameras keep a preview of the same picture.
+    """
+    with QUIET, suppress(Exception), open_within(path) as picture:
+        return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    return 1
 
 
 def open_within(path, max_megapixels=None):

@@ -15,6 +15,7 @@ from keras import ops
 from lle import machine
 from lle.paths import naming, remove_leftovers, replacing
 from lle.plots import read_log
+from lle.progress import Progress
 
 STATE = "training_metadata.json"  # in the backup folder, as Keras calls it
 
@@ -33,10 +34,11 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     """Callbacks that log a run, keep its best model and let it resume after an interruption.
 
     In the run folder, `log.csv` holds a row for each epoch, `best.keras` the model of the epoch with the best monitored
-    value, `hardware.json` the machines that trained it and `backup` the state to resume from. Calling `fit` again with
-    the same folder goes on after the last finished epoch; a run that is complete, or that early stopping has ended,
-    trains no more. However a run ends, no checkpoint is half-written. A loss that is no number ends it with a
-    `ValueError`, which names the epoch, the pictures of the batch, if `batches` is given, and the last good checkpoint.
+    value, `hardware.json` the machines that trained it and `backup` the state to resume from. Meanwhile a notebook says
+    below the cell which epoch is done. Calling `fit` again with the same folder goes on after the last finished epoch;
+    a run that is complete, or that early stopping has ended, trains no more. However a run ends, no checkpoint is
+    half-written. A loss that is no number ends it with a `ValueError`, which names the epoch, the pictures of the
+    batch, if `batches` is given, and the last good checkpoint.
 
     A resumed run ends with the weights of one that was never interrupted, if it runs on the same machine, the model was
     built after `keras.utils.set_random_seed` with the same seed, and the order of the pictures depends on the epoch
@@ -86,6 +88,7 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     return [
         _StopOnNaN(run_dir / "best.keras", batches),
         EpochTime(),
+        Progress(monitor),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: machine.note(run_dir)),
         *schedule,  # they add the learning rate to what is logged
         *(_on_average(checkpoint) if average else [checkpoint]),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -591,3 +592,18 @@ for name in lle.SUBMODULES:
     assert getattr(lle, name).__name__ == f"lle.{name}"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("image", [["a.jpg", "b.jpg"], b"bytes", None, BytesIO(b"file")])
+def test_what_is_no_picture_at_all(image, model):
+    with pytest.raises(ValueError, match="expected a path, a PIL image, an array or a tensor, got a"):
+        enhance(image, model)
+
+
+def test_networks_that_are_compiled_say_nothing(weights):
+    load("tiny")
+    logger = logging.getLogger("tensorflow")
+    says = "5 out of the last 5 calls to <function Trainer.%s.<locals>.one_step> triggered tf.function retracing"
+    functions = "make_predict_function", "make_train_function"
+    records = [logger.makeRecord("tensorflow", 30, "", 0, says, (name,), None) for name in functions]
+    assert [bool(logger.filter(record)) for record in records] == [False, True]

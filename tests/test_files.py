@@ -5,13 +5,14 @@ import sys
 import threading
 import types
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from lle import files, writing
 from lle.enhance import enhance
@@ -418,3 +419,58 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path, monkeypatch):
     report = enhance_files(tmp_path / "phone.heic", tmp_path / "out", same)
     assert registered and not report.failed
     assert report.written == [tmp_path / "out" / "phone.heic.jpg"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".gif"])
+def test_of_several_pictures_the_first_is_taken_which_is_said(tmp_path, suffix, capsys):
+    frames = [Image.fromarray(picture(seed=seed)) for seed in range(3)]
+    source, target = tmp_path / f"many{suffix}", tmp_path / "out.png"
+    frames[0].save(source, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == ".webp" else {}))
+    enhance_file(source, target, same)
+    assert capsys.readouterr().err == f"{source}: the first of 3 pictures in this file\n"
+    if suffix != ".gif":  # which has a palette
+        assert (np.asarray(Image.open(target)) == picture()).all()
+    frames[0].save(source)
+    enhance_file(source, target, same)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_a_thumbnail_of_the_dark_picture_goes(tmp_path, orientation):
+    data, memory = exif(), BytesIO()
+    if orientation is None:
+        del data[ORIENTATION]
+    else:
+        data[ORIENTATION] = orientation
+    Image.fromarray(picture(4, 4)).save(memory, "JPEG")
+    small = memory.getvalue()
+    body = bytearray(data.tobytes().removeprefix(b"Exif\0\0"))
+    order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
+    (start,) = struct.unpack(order + "I", body[4:8])
+    (count,) = struct.unpack(order + "H", body[start : start + 2])
+    link = start + 2 + 12 * count  # to a second folder
+    body[link : link + 4] = struct.pack(order + "I", len(body))
+    tags = [(0x0201, 4, 1, len(body) + 2 + 2 * 12 + 4), (0x0202, 4, 1, len(small))]
+    body += struct.pack(order + "H", 2) + b"".join(struct.pack(order + "HHII", *tag) for tag in tags) + bytes(4) + small
+    Image.fromarray(picture()).save(tmp_path / "in.jpg", exif=b"Exif\0\0" + bytes(body))
+    assert Image.open(tmp_path / "in.jpg").getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == len(small)
+    enhance_file(tmp_path / "in.jpg", tmp_path / "out.jpg", same)
+    kept = Image.open(tmp_path / "out.jpg").getexif()
+    assert not kept.get_ifd(ExifTags.IFD.IFD1) and kept[MAKER] == "Maker" and kept.get_ifd(0x8769)[0x829A] == 0.5
+    assert small not in (tmp_path / "out.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("sources, out", [("", "out"), (["a.png", ""], "out"), ("a.png", "")])
+def test_an_empty_path_is_not_the_current_folder(folder, monkeypatch, sources, out):
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match="empty path"):
+        enhance_files(sources, out, same)
+
+
+def test_a_backend_that_is_missing_is_no_fault_of_the_picture(folder, monkeypatch):
+    def missing(*arguments):
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    monkeypatch.setattr(files, "load", missing)
+    with pytest.raises(ModuleNotFoundError, match="torch"):
+        enhance_files(folder, folder / "out")

@@ -240,3 +240,13 @@ def test_a_brightness_that_is_none_is_refused_at_once(pairs, network, capsys):
             main(["enhance", "low", "-o", "out", "--model", network, "--brightness", value])
         assert f"{value} is " in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_a_reader_that_has_read_enough(tmp_path):
+    (tmp_path / "results").mkdir()
+    command = [sys.executable, "-m", "lle", "results", str(Path(__file__).parent.parent / "results")]
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does at its end
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
