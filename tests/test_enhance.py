@@ -1,6 +1,7 @@
 import hashlib
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
