@@ -207,9 +207,7 @@ def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed
     generator = np.random.default_rng(seed)
     if white_balance is None:
         white_balance = generator.uniform(*RED_GAINS), generator.uniform(*BLUE_GAINS)
-    gains = np.asarray(white_balance, np.float64)
-    if gains.shape != (2,) or not (np.isfinite(gains).all() and (gains > 0).all()):
-        raise ValueError(f"white_balance must be two positive numbers, got {white_balance!r}")
+    gains = _checked_gains(white_balance)
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     reference = to_float(image)
     long = _mosaic(_undevelop(reference, *gains, camera))
@@ -226,7 +224,7 @@ def develop_frame(frame, white_balance, camera=SONY_A7S2):
     curve. Nothing removes noise.
 
     Args:
-        frame: `(height, width, 4)`, float in [0, 1], amplified: R, G, B, G of a mosaic that begins with R.
+        frame: `(height, width, 4)`, at least 2 x 2, float in [0, 1], amplified; R, G, B, G, the mosaic begins with R.
         white_balance: Gains of red and blue, positive, that make the sensor's white neutral.
         camera: A `Camera`.
 
@@ -234,18 +232,18 @@ def develop_frame(frame, white_balance, camera=SONY_A7S2):
         sRGB photograph, float32, `(2 * height, 2 * width, 3)`, in [0, 1].
 
     Raises:
-        ValueError: If the frame has another shape or range.
+        ValueError: If the frame has another shape or range, or the gains are not two positive numbers.
     """
     frame = np.asarray(frame)
-    if frame.ndim != 3 or frame.shape[2] != 4 or frame.size == 0:
-        raise ValueError(f"frame must have the shape (height, width, 4), got {frame.shape}")
+    if frame.ndim != 3 or frame.shape[2] != 4 or min(frame.shape[:2]) < 2:
+        raise ValueError(f"frame must have the shape (height, width, 4), at least 2 x 2, got {frame.shape}")
     if not (frame.min() >= 0 and frame.max() <= 1):  # a NaN fails both
         raise ValueError(f"frame must lie in [0, 1], got values from {frame.min()} to {frame.max()}")
     mosaic = np.empty((2 * frame.shape[0], 2 * frame.shape[1]), np.uint16)
     for plane, (row, column, _) in enumerate(MOSAIC):
         mosaic[row::2, column::2] = np.rint(frame[..., plane] * 65535)
     colors = cv2.demosaicing(mosaic, cv2.COLOR_BayerRGGB2RGB).astype(np.float64) / 65535
-    red, blue = white_balance
+    red, blue = _checked_gains(white_balance)
     colors = np.clip(colors * (red, 1.0, blue), 0, 1)
     linear = np.clip(colors @ np.linalg.inv(_color_matrix(camera)).T, 0, 1)
     curved = linear_to_srgb(linear)
@@ -282,6 +280,13 @@ def _record(light, gain, camera, generator):
     rows = generator.normal(0, row, (len(light), 2))  # a packed row holds two of the sensor's
     levels = gain * generator.poisson(light / gain) + generator.normal(0, read, light.shape)
     return levels + rows[:, None, [0, 0, 1, 1]]
+
+
+def _checked_gains(white_balance):
+    gains = np.asarray(white_balance, np.float64)
+    if gains.shape != (2,) or not (np.isfinite(gains).all() and (gains > 0).all()):
+        raise ValueError(f"white_balance must be two positive numbers, got {white_balance!r}")
+    return gains
 
 
 def _checked_image(image):

@@ -179,7 +179,7 @@ def color_constancy(enhanced, form="authors"):
         ValueError: If `form` is neither.
     """
     _check_form(form, ("authors", "paper"))
-    means = ops.mean(enhanced, axis=(1, 2))  # (batch, 3)
+    means = ops.mean(ops.cast(enhanced, "float32"), axis=(1, 2))  # (batch, 3)
     squares = ops.square(means - ops.roll(means, 1, axis=1))  # (r - b, g - r, b - g) squared
     if form == "paper":
         return ops.mean(ops.sum(squares, axis=1))

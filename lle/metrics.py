@@ -201,8 +201,10 @@ def psnr_uint8(reference, output):
         A float, in what would be dB.
 
     Raises:
-        ValueError: If the reference is not uint8: nothing would wrap around then.
+        ValueError: If the reference is not uint8, since nothing would wrap around then, or the two differ in shape.
     """
+    if np.shape(reference) != np.shape(output):
+        raise ValueError(f"reference and output differ in shape: {np.shape(reference)} and {np.shape(output)}")
     if reference.dtype != np.uint8:
         raise ValueError(f"the reference must be uint8, got {reference.dtype}")
     if output.dtype != np.uint8:

@@ -65,7 +65,8 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     Raises:
         ValueError: If the folder holds a run with other settings, or what it is to be resumed from is damaged or
             missing; or a callback is to restore the best weights, which an interruption would lose: load `best.keras`
-            instead; or `mode` is neither of the two. From `fit`, if the monitored value is not logged.
+            instead; or `mode` is neither of the two. From `fit`, if the monitored value is not logged, or the optimizer
+            keeps no average and one is asked for.
     """
     if any(getattr(callback, "restore_best_weights", False) for callback in schedule):
         raise ValueError(f"leave restore_best_weights off: the best model is {Path(run_dir) / 'best.keras'}")
@@ -85,14 +86,15 @@ def resumable(run_dir, settings, monitor="val_loss", mode="min", schedule=(), ba
     checkpoint = _WholeCheckpoint(
         run_dir / "best.keras", monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=before
     )
+    rows = _Log(log, append=True)
     return [
-        _StopOnNaN(run_dir / "best.keras", batches),
+        _StopOnNaN(run_dir / "best.keras", batches, rows),
         EpochTime(),
         Progress(monitor),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: machine.note(run_dir)),
         *schedule,  # they add the learning rate to what is logged
         *(_on_average(checkpoint) if average else [checkpoint]),
-        _Log(log, append=True),
+        rows,
         _Resume(run_dir, schedule, batches, hours),
     ]
 
@@ -138,9 +140,21 @@ def _batch_normalizations(model):
 def _on_average(checkpoint):
     """Let a callback see the averaged weights at the end of an epoch; the next epoch trains on from the others."""
     swap = keras.callbacks.SwapEMAWeights()  # by itself around validation only
+    check = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: _check_average(swap.model.optimizer))
     before = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap.on_test_begin())
     after = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap.on_test_end())
-    return [swap, before, checkpoint, after]
+    return [check, swap, before, checkpoint, after]
+
+
+def _check_average(optimizer):
+    if not any(getattr(part, "use_ema", False) for part in _parts(optimizer)):
+        raise ValueError("average=True needs an optimizer that keeps the average: give it use_ema=True")
+
+
+def _parts(optimizer):
+    """The optimizers behind one that scales the loss, or that divides the weights among several."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(optimizer, "optimizers", None) or [optimizer]
 
 
 class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -175,9 +189,9 @@ class _Log(keras.callbacks.CSVLogger):
 class _StopOnNaN(keras.callbacks.TerminateOnNaN):
     """Ends a run whose loss or weights are no numbers any more, before anything of it is kept."""
 
-    def __init__(self, best, batches):
+    def __init__(self, best, batches, log):
         super().__init__(raise_error=True)
-        self.best, self.batches = best, batches
+        self.best, self.batches, self.log = best, batches, log
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -186,8 +200,11 @@ class _StopOnNaN(keras.callbacks.TerminateOnNaN):
         try:
             super().on_batch_end(batch, logs)
         except RuntimeError as error:
-            names = f" ({', '.join(self.batches.names_of(batch))})" if hasattr(self.batches, "names_of") else ""
-            self._stop(f"the loss became {float(logs['loss'])} in batch {batch + 1}{names} of", error)
+            steps = self.model.steps_per_execution  # of which Keras tells the last alone
+            names = hasattr(self.batches, "names_of") and steps == 1
+            where = f" ({', '.join(self.batches.names_of(batch))})" if names else ""
+            where += f" or up to {steps - 1} before it" if steps > 1 else ""
+            self._stop(f"the loss became {float(logs['loss'])} in batch {batch + 1}{where} of", error)
 
     def on_epoch_end(self, epoch, logs=None):
         floats = [weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)]
@@ -197,6 +214,7 @@ class _StopOnNaN(keras.callbacks.TerminateOnNaN):
     def _stop(self, what, cause=None):
         good = f"the last good checkpoint is {self.best}" if self.best.exists() else "there is no checkpoint yet"
         advice = "a lower learning rate or clipped gradients (global_clipnorm) may help"
+        self.log.on_train_end()  # which Keras does not come to, and the file would stay open
         raise ValueError(f"{what} epoch {self.epoch + 1}: {good}; {advice}") from cause
 
 
@@ -238,12 +256,14 @@ class _Resume(keras.callbacks.BackupAndRestore):
 
     def _fill_average(self):
         """Keras ends with the average in place of the weights, and before the first step there is none."""
-        optimizer = self.model.optimizer
-        if getattr(optimizer, "use_ema", False) and not ops.convert_to_numpy(optimizer.iterations):
-            optimizer.build(self.model.trainable_variables)  # if it is not, as with layers that are not built yet
-            averages = optimizer._model_variables_moving_average
-            for average, variable in zip(averages, self.model.trainable_variables, strict=True):
-                average.assign(variable)
+        optimizers = _parts(self.model.optimizer)
+        if any(getattr(part, "use_ema", False) for part in optimizers) and not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)  # layers that were not built yet
+        for optimizer in optimizers:
+            if getattr(optimizer, "use_ema", False) and not ops.convert_to_numpy(optimizer.iterations):
+                averages = optimizer._model_variables_moving_average
+                for average, variable in zip(averages, optimizer._trainable_variables, strict=True):
+                    average.assign(variable)
 
     def _save_model(self):
         """As Keras does, but never with half a file, or with the weights of one epoch and the number of another."""
@@ -259,10 +279,10 @@ class _Resume(keras.callbacks.BackupAndRestore):
 
     def _show_again(self, finished):
         log = read_log(self.log)
-        rate = self.model.optimizer.learning_rate
+        rate = getattr(self.model.optimizer, "learning_rate", None)  # several optimizers have none together
         is_set = hasattr(rate, "assign")  # not with a schedule in the optimizer, which the callbacks cannot change
-        restored = ops.convert_to_numpy(rate)
         if is_set:
+            restored = ops.convert_to_numpy(rate)
             rate.assign(log.get("learning_rate", [restored])[0])
         for epoch in range(finished):
             for callback in self.schedule:
@@ -290,8 +310,9 @@ class _Resume(keras.callbacks.BackupAndRestore):
 def _check_settings(path, settings):
     compared = json.loads(json.dumps({key: value for key, value in settings.items() if key != "epochs"}))
     if path.exists():
-        before = _read_json(path)
-        changed = sorted(key for key in before.keys() | compared.keys() if before.get(key) != compared.get(key))
+        sides = _read_json(path), compared
+        before, now = ({key: json.dumps(side[key], sort_keys=True) for key in side} for side in sides)  # nan is not nan
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             raise ValueError(
                 f"{path.parent} holds a run with other settings ({', '.join(changed)}): "

@@ -112,6 +112,13 @@ def test_crops_flips_and_turns_are_shared_by_a_pair(pairs):
     assert len({image.tobytes() for batch in seen for image in batch}) > 15
 
 
+@pytest.mark.parametrize("height, variants", [(9, 8), (10, 4)])
+def test_pictures_as_they_are_are_turned_if_they_are_square(write, height, variants):
+    pipeline = data.dataset([write("one.png", height, 9)], 1, augment=True, seed=3)
+    seen = {low.numpy().tobytes() for _ in range(60) for low in pipeline}
+    assert len(seen) == variants
+
+
 def _all_windows(image, side):
     for y in range(image.shape[0] - side + 1):
         for x in range(image.shape[1] - side + 1):

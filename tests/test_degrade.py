@@ -222,7 +222,13 @@ def test_developing_conventionally_takes_the_unprocessing_back():
             np.testing.assert_allclose(inner.mean((0, 1)), colors[row, column], atol=0.01)
 
 
-@pytest.mark.parametrize("frame", [np.zeros((4, 4, 3)), np.zeros((0, 4, 4)), np.full((4, 4, 4), np.nan)])
+@pytest.mark.parametrize("frame", [np.zeros((4, 4, 3)), np.zeros((1, 4, 4)), np.full((4, 4, 4), np.nan)])
 def test_what_is_no_packed_frame_is_refused(frame):
     with pytest.raises(ValueError, match="frame must"):
         develop_frame(frame, (2, 2))
+
+
+@pytest.mark.parametrize("gains", [(np.nan, 1), (-1, 1), (2, 1, 2)])
+def test_gains_that_cannot_be_are_refused(gains):
+    with pytest.raises(ValueError, match="two positive"):
+        develop_frame(np.zeros((4, 4, 4)), gains)

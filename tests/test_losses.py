@@ -32,9 +32,10 @@ def test_color_constancy(form):
     assert value(losses.color_constancy(IMAGE, form)) == pytest.approx(expected.mean(), rel=1e-4)
 
 
-def test_color_constancy_has_a_gradient_on_a_grey_image():
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_color_constancy_has_a_gradient_on_a_grey_image(dtype):
     tensorflow = pytest.importorskip("tensorflow")
-    grey = tensorflow.fill((1, 8, 8, 3), 0.5)
+    grey = tensorflow.cast(tensorflow.fill((1, 8, 8, 3), 0.5), dtype)
     with tensorflow.GradientTape() as tape:
         tape.watch(grey)
         loss = losses.color_constancy(grey)

@@ -75,6 +75,8 @@ def test_psnr_in_uint8_arithmetic_truncates_the_output():
     reference = np.full((1, 1, 3), 10, "uint8")
     assert metrics.psnr_uint8(reference, np.full((1, 1, 3), 10.9 / 255)) == np.inf
     assert metrics.psnr_uint8(reference, np.full((1, 1, 3), 26, "uint8")) == np.inf  # 16 ** 2 is 0 modulo 256
+    with pytest.raises(ValueError, match="differ in shape"):
+        metrics.psnr_uint8(reference, np.zeros((1, 2, 3), "uint8"))
 
 
 @pytest.mark.parametrize("protocol, extra", [

@@ -173,6 +173,49 @@ def test_stops_when_the_time_is_over_and_goes_on_another_day(tmp_path):
     assert not np.array_equal(untrained.get_weights()[0], trained.get_weights()[0])
 
 
+@pytest.mark.parametrize("kind", ["loss scaling", "several"])
+def test_before_the_first_step_averages_are_the_weights_behind_any_optimizer(tmp_path, kind):
+    optimizer = keras.optimizers.Adam(use_ema=True)
+    if kind == "several":
+        first = keras.optimizers.SGD(0.1)
+        optimizer = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(optimizer, {"first/.*": first}))
+    else:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    convolutions = [keras.layers.Conv2D(3, 1, name=name) for name in ("first", "second")]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *convolutions])
+    model.compile(optimizer, "mse")
+    before = model.get_weights()
+    callbacks = resumable(tmp_path, SETTINGS, average=True, hours=0)
+    model.fit(IMAGES, IMAGES, validation_data=(IMAGES, IMAGES), epochs=2, callbacks=callbacks, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_average_where_the_optimizer_keeps_none(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="average=True needs"):
+        model.fit(IMAGES, IMAGES, callbacks=resumable(tmp_path, SETTINGS, "loss", average=True), verbose=0)
+    assert not (tmp_path / "log.csv").exists() or not (tmp_path / "log.csv").read_text().strip()
+
+
+def test_a_setting_that_is_no_number_is_the_same_the_next_time(tmp_path):
+    for _ in range(2):
+        resumable(tmp_path, {"rate": float("nan")})
+    with pytest.raises(ValueError, match="other settings .rate"):
+        resumable(tmp_path, {"rate": 0.1})
+
+
+def test_of_several_steps_in_one_no_single_one_is_blamed(tmp_path):
+    images = IMAGES.copy()
+    images[:] = np.nan
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", "mse", steps_per_execution=2)
+    batches = Batches(images, IMAGES, batch_size=2)
+    with pytest.raises(ValueError, match="became nan in batch 2 or up to 1 before it of epoch 1"):
+        model.fit(batches, callbacks=resumable(tmp_path, SETTINGS, "loss", batches=batches), verbose=0)
+
+
 def test_what_is_not_logged_cannot_be_monitored(tmp_path):
     def fit(monitor):
         model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])

@@ -95,8 +95,9 @@ def _prepare(images, seed, size, crop, augment):
         images = tf.image.stateless_random_crop(images, (images.shape[0], crop, crop, 3), seed)
     if not augment:
         return images
-    height, width = images.shape[1:3]
+    shape = tf.shape(images)  # of which nothing is known before, without size and crop
     bits = tf.random.stateless_uniform((3,), seed + 1, 0, 2, tf.int32)
     images = tf.reverse(images, tf.where(bits[:2] == 1)[:, 0] + 1)  # up-down, left-right
-    square = height is not None and height == width
-    return tf.cond(bits[2] == 1, lambda: tf.transpose(images, (0, 2, 1, 3)), lambda: images) if square else images
+    is_turned = tf.logical_and(bits[2] == 1, shape[1] == shape[2])
+    turned = tf.cond(is_turned, lambda: tf.transpose(images, (0, 2, 1, 3)), lambda: images)
+    return tf.ensure_shape(turned, images.shape)

@@ -30,7 +30,8 @@ class BatchNormalization(layers.BatchNormalization):
         # On a CPU the operation is slow in 16 bit for a number of channels that its blocks of 16 do not divide.
         is_slow = self.compute_dtype in ("float16", "bfloat16") and inputs.shape[-1] % 16
         is_fused = keras.backend.backend() == "tensorflow" and self.axis == -1 and self.scale and self.center
-        if is_slow or not is_fused:
+        is_other = len(inputs.shape) != 4 or mask is not None or self.synchronized or self.compute_dtype == "float64"
+        if is_slow or is_other or not is_fused:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 

@@ -14,7 +14,7 @@ class GammaCorrection(layers.Layer):
     """Brightens pictures in [0, 1] by `x ** (1 / gamma)`, looked up in a table of 256 values as report 3 has it.
 
     As the first layer of a network it cannot be forgotten at inference. The table's values are 8-bit numbers, rounded
-    down. The lookup has no gradient.
+    down. The lookup has no gradient. What is no finite number stays what it is, lest a broken picture go unnoticed.
 
     Args:
         gamma: 2.2 in the report; above 1 it brightens.
@@ -32,8 +32,10 @@ class GammaCorrection(layers.Layer):
         self.table = np.floor((np.arange(256) / 255) ** (1 / gamma) * 255).astype("float32") / 255
 
     def call(self, inputs):
-        levels = ops.cast(ops.round(ops.clip(ops.cast(inputs, "float32"), 0, 1) * 255), "int32")
-        return ops.cast(ops.take(self.table, levels), self.compute_dtype)
+        inputs = ops.cast(inputs, "float32")
+        is_number = ops.isfinite(inputs)
+        levels = ops.cast(ops.round(ops.clip(ops.where(is_number, inputs, 0), 0, 1) * 255), "int32")
+        return ops.cast(ops.where(is_number, ops.take(self.table, levels), inputs), self.compute_dtype)
 
     def compute_output_spec(self, inputs):
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

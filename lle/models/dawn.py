@@ -101,6 +101,8 @@ class Dawn(keras.Model):
         self, widths=(24, 48, 72, 96), hints=8, exposure_width=16, sketch_width=32, sketch_groups=(1, 1), **kwargs
     ):
         super().__init__(**kwargs)
+        if self.compute_dtype in ("float16", "bfloat16"):
+            raise ValueError('Dawn adds up its parts in float32: give dtype="float32", the parts follow the policy')
         self.options = {
             "widths": tuple(widths),
             "hints": hints,

@@ -125,9 +125,12 @@ class ContextualBlock(layers.Layer):
         features = ops.leaky_relu(self._convolve(self.first, inputs), 0.2)
         features = self._convolve(self.second, features)
         batch, height, width, channels = ops.shape(features)
-        mask = ops.softmax(ops.reshape(self.mask(features), (batch, height * width, 1)), axis=1)
+        mask = ops.reshape(self.mask(features), (batch, height * width, 1))
         places = ops.reshape(features, (batch, height * width, channels))
-        summary = ops.reshape(ops.sum(places * mask, axis=1), (batch, 1, 1, channels))
+        if self.compute_dtype == "float16":  # in which the shares of many places vanish
+            mask, places = ops.cast(mask, "float32"), ops.cast(places, "float32")
+        summary = ops.sum(places * ops.softmax(mask, axis=1), axis=1)
+        summary = ops.cast(ops.reshape(summary, (batch, 1, 1, channels)), self.compute_dtype)
         summary = self.context[1](ops.leaky_relu(self.context[0](summary), 0.2))
         return inputs + ops.leaky_relu(features + summary, 0.2)
 

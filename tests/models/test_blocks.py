@@ -39,6 +39,23 @@ def test_batch_normalization_in_mixed_precision(channels):
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in layer.weights} == {"float32"}
 
 
+@pytest.mark.parametrize("shape, dtype", [((6, 4), "float32"), ((3, 5, 4), "float32"), ((3, 6, 8, 4), "float64")])
+def test_batch_normalization_of_anything_else_is_that_of_keras(shape, dtype):
+    batch = np.random.default_rng(0).normal(2, 3, shape).astype(dtype)
+    found, expected = (
+        kind(dtype=dtype)(batch, training=True) for kind in (BatchNormalization, layers.BatchNormalization)
+    )
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (found, expected)), rtol=1e-5)
+
+
+def test_batch_normalization_leaves_out_what_is_masked():
+    batch = np.random.default_rng(0).normal(2, 3, (3, 4, 4, 2)).astype("float32")
+    mask = np.random.default_rng(1).random((3, 4, 4)) > 0.5
+    kinds = BatchNormalization, layers.BatchNormalization
+    found, expected = (kind()(batch, training=True, mask=mask) for kind in kinds)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (found, expected)), rtol=1e-5)
+
+
 def test_a_frozen_batch_normalization_stays_as_it_is():
     layer = BatchNormalization()
     batch = np.random.default_rng(0).normal(2, 3, (4, 8, 8, 2)).astype("float32")

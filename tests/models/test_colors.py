@@ -42,6 +42,13 @@ def test_mixed_precision_leaves_the_picture_as_it_is():
         assert layer.compute_dtype == layer.output.dtype == "float32"
 
 
+def test_what_is_no_number_is_not_hidden_by_the_table():
+    values = np.float32([[-1, 0, 0.5, 1, 2, np.nan, np.inf, -np.inf]])
+    found = keras.ops.convert_to_numpy(GammaCorrection()(values))[0]
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(values[0]))
+    assert list(found[[0, 1, 3, 4]]) == [0, 0, 1, 1] and found[2] == np.float32(186 / 255)
+
+
 def test_sizes_that_four_does_not_divide():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, smooth_colors(inputs))

@@ -150,6 +150,16 @@ def test_contextual_block_against_its_formula():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(block(inputs)), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_contextual_block_sums_over_a_large_picture_in_float16():
+    inputs = np.random.default_rng(0).random((1, 256, 256, 4), dtype="float32")
+    exact, half = ContextualBlock(), ContextualBlock(dtype="mixed_float16")
+    expected = keras.ops.convert_to_numpy(exact(inputs))
+    half.build(inputs.shape)
+    half.set_weights(exact.get_weights())
+    found = keras.ops.convert_to_numpy(keras.ops.cast(half(inputs), "float32"))
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="block must be one of"):
         mirnet(block="residual")

@@ -11,6 +11,7 @@ from keras import ops
 from lle.models import UNetGAN, attention_unet, sid_unet
 from lle.models.unet_gan import cutmix_masks, two_optimizers, unet_discriminator
 from lle.plots import read_log
+from lle.training import resumable
 
 generator = np.random.default_rng(0)
 FRAMES = generator.random((3, 5, 6, 4), dtype="float32")
@@ -33,6 +34,16 @@ def test_sizes_and_heads():
     assert model.generator.card == {"stride": 2, "halo": 12, "channels": 4, "scale": 2}
     assert model.card == {**model.generator.card, "averages": False}  # as its discriminator does
     np.testing.assert_array_equal(ops.convert_to_numpy(model(FRAMES)), ops.convert_to_numpy(model.generator(FRAMES)))
+
+
+def test_a_run_with_two_optimizers_goes_on_with_early_stopping(tmp_path):
+    for epochs in (1, 3):
+        model = build()
+        model.compile(two_optimizers(keras.optimizers.Adam(), keras.optimizers.Adam()))
+        stopping = keras.callbacks.EarlyStopping("l1", mode="min", patience=9)
+        callbacks = resumable(tmp_path, {}, "l1", schedule=[stopping])
+        model.fit(FRAMES, PICTURES, epochs=epochs, callbacks=callbacks, verbose=0)
+    assert len(read_log(tmp_path / "log.csv")["epoch"]) == 3
 
 
 class GeneratorAlone(UNetGAN):
