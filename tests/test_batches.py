@@ -44,6 +44,13 @@ def test_what_an_epoch_holds_depends_on_seed_and_epoch_alone():
     assert batches.epoch == 4
 
 
+@pytest.mark.parametrize("options", [{"crop": 4}, {"augment": True}])
+def test_each_picture_of_an_epoch_gets_a_window_and_a_flip_of_its_own(options):
+    low, _ = numbered(1, 12, 12)
+    (batch,) = Batches(low.repeat(32, 0), **options)[0]
+    assert len({image.tobytes() for image in batch}) > 5
+
+
 def test_all_flips_and_turns_occur_and_nothing_else():
     image = np.arange(3 * 3 * 3, dtype="float32").reshape(1, 3, 3, 3) / 32
     batches = Batches(image, batch_size=1, augment=True)
@@ -58,13 +65,24 @@ def test_all_flips_and_turns_occur_and_nothing_else():
 def test_zoomed_crops_show_more_of_the_same_place_in_both_pictures():
     ramp = np.linspace(0, 0.5, 40 * 60 * 3, dtype="float32").reshape(1, 40, 60, 3)
     batches = Batches(ramp, ramp + 0.5, batch_size=1, crop=10, seed=3, zoom=9)
-    spans = set()
-    for batches.epoch in range(50):
+    spans = []
+    for batches.epoch in range(400):
         low, high = batches[0]
         assert low.shape == high.shape == (1, 10, 10, 3)
         np.testing.assert_allclose(high, low + 0.5, atol=1e-6)
-        spans.add(round(float(np.ptp(low[0, :, 0, 0]) / (ramp[0, 1, 0, 0] - ramp[0, 0, 0, 0]))))  # in rows
+        spans.append(round(float(np.ptp(low[0, :, 0, 0]) / (ramp[0, 1, 0, 0] - ramp[0, 0, 0, 0]))))  # in rows
     assert min(spans) == 9 and 33 < max(spans) <= 36  # from 10 rows to all 40, of which each new row averages 4
+    assert abs(np.log(np.array(spans) / 9).mean() / np.log(4) - 0.5) < 0.06  # the middle of the logarithms
+
+
+def test_zoomed_crops_average():
+    rows, columns = np.mgrid[:40, :60]
+    picture = np.stack([rows / 40, rows % 2, columns % 2], axis=-1).astype("float32")
+    batches = Batches(picture[None], batch_size=1, crop=10, zoom=4)
+    for batches.epoch in range(20):
+        (crop,) = batches[0][0]
+        factor = np.ptp(crop[..., 0]) * 40 / 9
+        assert np.abs(crop[..., 1:] - 0.5).max() <= 0.5 / factor + 1e-5  # stripes cancel each other but for one
 
 
 def test_integers_become_floats_and_sizes_may_differ_when_cropped():

@@ -92,6 +92,21 @@ def test_random_darken_is_as_dark_as_lol():
     assert np.std(gains[:, 0] / gains[:, 1]) > 0.05  # a colour cast that differs between photographs
 
 
+def test_random_darken_has_the_noise_that_it_says():
+    """The shot noise is measured where the picture is white, the read noise where it is black."""
+    half = np.zeros((128, 256, 3))
+    half[:, :128] = 1
+    shots, reads = [], []
+    for seed in range(80):
+        white, black = np.split(srgb_to_linear(random_darken(half, seed).astype(np.float64)), 2, axis=1)
+        shots.append((white.var((0, 1)) / white.mean((0, 1))).mean())
+        reads.append(2 * (black**2).mean())  # what was negative is 0
+    shots, deviations = np.array(shots), np.log(reads) - (2.18 * np.log(shots) + 1.20)
+    assert 0.95e-4 < shots.min() < 1.2e-4 and 4.3e-4 < shots.max() < 5.3e-4
+    assert abs(np.median(shots) / math.sqrt(1e-4 * 5e-4) - 1) < 0.25
+    assert abs(deviations.mean()) < 0.15 and 0.19 < deviations.std() < 0.33  # 0.26 around the line
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     height=st.integers(1, 9),
@@ -178,6 +193,44 @@ def test_raw_pair_keeps_colours_and_places():
     matrix = np.array(SONY_A7S2.xyz_to_camera) @ xyz
     red, green, blue = (matrix / matrix.sum(1, keepdims=True)) @ srgb_to_linear(curved)
     np.testing.assert_allclose(frame[0, 1], (red, green, blue, green), atol=1e-4)
+
+
+def test_raw_pair_draws_gain_and_white_balance():
+    """From what it records of grey: the variance over the mean is the gain in levels."""
+    drawn = []
+    for seed in range(160):
+        levels = raw_pair(np.full((128, 128, 3), 0.5), ratio=2, camera=QUIET, seed=seed)[0].astype(float) * LEVELS
+        red, green, blue, other = levels.mean((0, 1))
+        drawn.append(((levels.var((0, 1)) / levels.mean((0, 1))).mean(), green / red, other / blue))
+    gains, reds, blues = np.array(drawn).T
+    assert 0.09 < gains.min() < 0.12 and 4.5 < gains.max() < 6.2
+    assert 0.45 < np.median(gains) < 1.25  # log-uniform: around the geometric mean, 0.75
+    np.testing.assert_allclose([reds.min(), reds.max(), blues.min(), blues.max()], [1.9, 2.4, 1.5, 1.9], atol=0.03)
+
+
+def test_raw_pair_keeps_highlights_white():
+    linear = np.array([0.9, 0.95, 1.0])
+    curved = linear_to_srgb(linear)
+    image = np.repeat(curved**2 * (3 - 2 * curved), 2)[None, :, None].repeat(2, 0).repeat(3, 2)
+    frame, _ = raw_pair(image, ratio=1, gain=1e-6, white_balance=(2.0, 1.6), camera=QUIET, seed=0)
+    whiteness = np.array([0, 0.25, 1])[:, None]  # the square of the way from 0.9 to 1
+    expected = linear[:, None] * (whiteness + (1 - whiteness) / [2.0, 1.0, 1.6, 1.0])
+    np.testing.assert_allclose(frame[0], expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("gain", [6, 100])
+@pytest.mark.parametrize("kind, slope, offset, deviation", [
+    ("read_noise", 0.5407, 1.2182, 0.2675), ("row_noise", 0.5275, -0.5917, 0.2943),
+])  # fmt: skip
+def test_raw_pair_has_the_noise_that_the_camera_was_measured_to_have(kind, slope, offset, deviation, gain):
+    camera = QUIET._replace(**{kind: getattr(SONY_A7S2, kind)})
+    black = np.zeros((1024, 8, 3))
+    logs = []
+    for seed in range(80):
+        levels = raw_pair(black, ratio=1, gain=gain, camera=camera, seed=seed)[0].astype(float) * LEVELS
+        logs.append(math.log(2 * (levels**2).mean()) / 2)  # what was negative is 0
+    assert abs(np.mean(logs) - (slope * math.log(gain) + offset)) < 0.12
+    assert abs(np.std(logs) - deviation) < 0.09
 
 
 def test_raw_pair_has_row_noise():

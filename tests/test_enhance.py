@@ -226,6 +226,7 @@ def test_tiles_that_are_blended_and_enlarged():
     network = stub(lambda tiles: tiles.repeat(2, 1).repeat(2, 2), stride=4, halo=4, scale=2, averages=True)
     image = picture(900, 300)
     np.testing.assert_allclose(run(network, image, 64), image.repeat(2, 0).repeat(2, 1), atol=1e-5)
+    assert run(network, np.ones_like(image), 64).max() <= 1  # though the weights do not add up to 1 exactly
 
 
 def test_the_card_names_the_tiles():
@@ -336,6 +337,11 @@ def test_a_function_gets_the_image_whole():
     shapes = []
     run(lambda batch: shapes.append(batch.shape) or batch, picture(70, 50), tile=16)
     assert shapes == [(1, 70, 50, 3)]
+
+
+def test_what_resizing_leaves_outside_is_clipped_before_the_network_sees_it():
+    image = np.float32([-5e-4, 0.5, 1.0005]).repeat(12).reshape(3, 4, 3)
+    np.testing.assert_array_equal(run(half, image), np.clip(image, 0, 1) / 2)
 
 
 def test_run_refuses_what_it_cannot_take():
@@ -552,6 +558,13 @@ def test_a_look_at_the_whole_leaves_no_seam(dawn):
     whole, cut = run(dawn, image), run(dawn, image, tile=64)
     np.testing.assert_allclose(cut, whole, atol=1e-4)
     assert np.abs(whole - run(dawn, image, brightness=0.9)).max() > 1e-3
+
+
+def test_a_picture_that_is_continued_is_looked_at_as_a_whole(dawn):
+    image = picture(33, 50)
+    continued = np.pad(image, ((0, 7), (0, 6), (0, 0)), "symmetric")  # to multiples of 8
+    expected = np.clip(dawn.predict(continued[None], verbose=0)[0, :33, :50], 0, 1)
+    np.testing.assert_allclose(run(dawn, image), expected, atol=1e-5)
 
 
 def test_brightness_reaches_the_network_in_every_kind_of_picture(dawn, tmp_path):

@@ -164,19 +164,21 @@ def test_mse_ssim_has_the_report_s_weight_and_none_for_equal_images():
     np.testing.assert_allclose(ops.convert_to_numpy(losses.mse_ssim(IMAGE, IMAGE)), 0, atol=1e-5)
 
 
-def test_charbonnier_ssim_is_the_sum_of_both():
+@pytest.mark.parametrize("given, weight", [((0.3,), 0.3), ((), 0.2)])
+def test_charbonnier_ssim_is_the_sum_of_both(given, weight):
     def halved(images):
         return ops.average_pool(images, 2, 2)
 
     lacking = 1 - ops.convert_to_numpy(ops.image.ssim(halved(IMAGE), halved(SIMILAR), 1.0))
-    expected = ops.convert_to_numpy(losses.charbonnier(IMAGE, SIMILAR)) + 0.3 * lacking
+    expected = ops.convert_to_numpy(losses.charbonnier(IMAGE, SIMILAR)) + weight * lacking
     assert lacking.min() > 1e-3
-    np.testing.assert_allclose(ops.convert_to_numpy(losses.charbonnier_ssim(IMAGE, SIMILAR, 0.3)), expected, atol=1e-5)
+    found = ops.convert_to_numpy(losses.charbonnier_ssim(IMAGE, SIMILAR, *given))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(ValueError, match="train on larger crops"):
         losses.charbonnier_ssim(IMAGE[:, :21], IMAGE[:, :21])
     part = IMAGE[:, :21], SIMILAR[:, :21]
-    at_full_size = losses.charbonnier_full_ssim(*part, 0.3)
-    expected = losses.charbonnier(*part) + 0.3 * (1 - losses.ssim(*part))
+    at_full_size = losses.charbonnier_full_ssim(*part, *given)
+    expected = losses.charbonnier(*part) + weight * (1 - losses.ssim(*part))
     np.testing.assert_allclose(ops.convert_to_numpy(at_full_size), ops.convert_to_numpy(expected), atol=1e-6)
 
 

@@ -62,6 +62,12 @@ def test_match_mean_undoes_a_darkening():
     assert metrics.match_mean(reference, np.zeros((8, 8, 3), "uint8")).max() == 0  # nothing to scale
 
 
+def test_match_mean_takes_the_means_of_8_bit():
+    output = np.float32([[[10.4] * 3, [0.4] * 3]]) / 255  # 10 and 0, a quarter as bright as the reference
+    matched = metrics.match_mean(np.full((1, 2, 3), 20, "uint8"), output)
+    np.testing.assert_allclose(matched[0] * 255, [[40] * 3, [0] * 3], rtol=1e-4)
+
+
 def test_psnr_in_uint8_arithmetic_says_27_9_dB_of_anything():
     residues = np.arange(256, dtype="uint8")
     assert (residues**2).mean() == 105.5
@@ -90,7 +96,9 @@ def test_evaluate(pairs, protocol, extra):
     low, high = (metrics.read_image(path) for path in pairs[0])
     assert table.loc["1", "psnr"] == metrics.psnr(high, 255 - low)
     if extra == ["psnr_gt_mean", "ssim_gt_mean"]:
-        assert table.loc["1", "psnr_gt_mean"] == metrics.psnr(high, metrics.match_mean(high, 255 - low))
+        matched = metrics.match_mean(high, 255 - low)
+        assert table.loc["1", "psnr_gt_mean"] == metrics.psnr(high, matched)
+        assert table.loc["1", "ssim_gt_mean"] == metrics.ssim(high, matched) != table.loc["1", "ssim"]
 
 
 def test_report_1_pools_the_resized_pictures(pairs):
@@ -152,12 +160,19 @@ def test_evaluate_refuses(pairs):
 
 def test_keras_metrics_average_over_images_not_batches():
     references = np.stack([REFERENCE, REFERENCE, REFERENCE]).astype("float32") / 255
-    outputs = np.stack([OUTPUT, OUTPUT * 0.5, 1 - OUTPUT])
+    outputs = np.stack([OUTPUT, OUTPUT * 2 - 0.5, 1 - OUTPUT])  # the second is clipped
     for metric, single, tolerance in ((metrics.PSNR(), metrics.psnr, 0.05), (metrics.SSIM(), metrics.ssim, 0.003)):
         metric.update_state(references[:2], outputs[:2])
         metric.update_state(references[2:], outputs[2:])
         expected = np.mean([single(REFERENCE, output) for output in outputs])
         assert float(metric.result()) == pytest.approx(expected, abs=tolerance)
+
+
+def test_equal_images_count_as_100_dB_in_the_keras_metric():
+    images = np.stack([REFERENCE, REFERENCE]).astype("float32") / 255
+    metric = metrics.PSNR()
+    metric.update_state(images, images)
+    assert float(metric.result()) == pytest.approx(100, abs=1e-3)
 
 
 def test_keras_metrics_save_with_a_model(tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lle.degrade import srgb_to_linear
 from lle.mixture import DARKER, Mixture, WholePictures, darkened, exposures, paired, unchanged
 
 
@@ -30,6 +31,14 @@ def test_pairs_get_the_same_window_flip_and_turn():
     assert len(seen) == 12
 
 
+def test_all_flips_and_turns_occur_and_nothing_else():
+    image = marked(0)[:16, :16]
+    batches = Mixture({"whole": unchanged([image], view=1)}, {"whole": 1.0}, 1, batch_size=60, crop=16)
+    found = {np.rint(255 * low).astype("uint8").tobytes() for low in batches[0][0][0]}
+    expected = {np.rot90(flipped, turns).tobytes() for flipped in (image, image[:, ::-1]) for turns in range(4)}
+    assert found == expected
+
+
 def test_content_depends_on_seed_and_epoch_alone():
     def build(seed=0):
         sources = {"darkened": darkened([picture(120)]), "sequence": exposures([SEQUENCE])}
@@ -47,10 +56,11 @@ def test_content_depends_on_seed_and_epoch_alone():
 
 def test_brightness_is_that_of_the_whole_result_or_unknown():
     pictures = [picture(100, 150, 200), picture(150, 150, 200)]
-    batches = Mixture({"same": unchanged(pictures)}, {"same": 1.0}, 1, batch_size=40, crop=None)
+    source = paired([image // 4 for image in pictures], pictures)
+    batches = Mixture({"pairs": source}, {"pairs": 1.0}, 1, batch_size=40, crop=None)
     (low, brightness, small, rows, columns), high = batches[0]
     assert low.shape == high.shape == (40, 128, 128, 3)
-    np.testing.assert_array_equal(low, high)
+    np.testing.assert_allclose(low, high / 4, atol=0.76 / 255)  # rounded down
     np.testing.assert_array_equal(low, small)
     assert np.all(rows == [0, 1]) and np.all(columns == [0, 1])
     means = high @ np.float32([0.299, 0.587, 0.114])
@@ -70,6 +80,14 @@ def test_references_whose_brightness_teaches_nothing(crop):
     np.testing.assert_array_equal(low[is_told], high[is_told])
     np.testing.assert_allclose(means[~is_told], 0.5, atol=0.01)
     assert 0 < is_told.sum() < 20 and np.abs(low - high)[~is_told].max() > 0.05
+
+
+@pytest.mark.parametrize("crop", [None, 140])
+def test_what_a_scaled_reference_cannot_show_is_white(crop):
+    image = np.full((140, 150, 3), 40, "uint8")
+    image[:70] = 200
+    batches = Mixture({"same": unchanged([image])}, {"same": 1.0}, 1, 4, crop, told=0, levels={"same": 0.8})
+    assert batches[0][1].max() == 1
 
 
 @pytest.mark.parametrize(
@@ -114,6 +132,9 @@ def test_another_light_changes_the_dark_picture_alone_and_its_thumbnail_alike(cr
     np.testing.assert_allclose(small, np.broadcast_to(small[:, :1, :1], small.shape), atol=1e-6)
     np.testing.assert_allclose(low, np.broadcast_to(small[:, :1, :1], low.shape), atol=1e-6)
     assert 0.15 < np.log(gains).mean(1).std() < 0.45 and 0.01 < np.log(gains).std(1).mean() < 0.08
+    white = {"white": unchanged([np.full((200, 300, 3), 255, "uint8")])}
+    (low, _, small, *_), _ = Mixture(white, {"white": 1.0}, 1, 30, crop, varied=["white"])[0]
+    assert low.max() == small.max() == 1 and low.min() < 0.8
     with pytest.raises(ValueError, match="varied and levels may name"):
         Mixture(sources, {"same": 1.0}, 1, varied=["other"])
     with pytest.raises(ValueError, match="varied and levels may name"):
@@ -154,6 +175,30 @@ def test_darkened_is_darker_and_noisy():
         assert low.min() >= 0 and low.max() <= 1 and low.mean() < high.mean() / 255
         means.append(low.mean())
     assert min(means) < 0.1 and max(means) > 0.3
+
+
+def test_darkened_photographs_are_reduced_at_random():
+    draw, random = darkened([picture(150, 200, 300)], view=1), np.random.default_rng(0)
+    sizes = np.array([draw(random, 40, False)[0].shape[:2] for _ in range(40)])
+    assert 40 <= sizes[:, 0].min() < 43 and 57 < sizes[:, 0].max() <= 60
+    np.testing.assert_allclose(sizes[:, 1], 1.5 * sizes[:, 0], atol=1)
+
+
+def test_the_light_of_darkened_photographs_has_a_colour():
+    grey = np.full((40, 40, 3), 150, "uint8")
+    draw, random = darkened([grey], exposure=(0.5, 0.5), shot=(1e-9, 1e-9)), np.random.default_rng(0)
+    means = np.array([srgb_to_linear(draw(random, 40, False)[0]).mean((0, 1)) for _ in range(120)])
+    gains = means[:, [0, 2]] / means[:, 1:2]
+    np.testing.assert_allclose(gains.min(0), 0.8, atol=0.03)
+    np.testing.assert_allclose(gains.max(0), 1.25, atol=0.03)
+    assert abs(np.corrcoef(gains.T)[0, 1]) < 0.4
+
+
+def test_each_darkened_photograph_has_noise_of_its_own():
+    green = np.full((40, 40, 3), (0, 150, 0), "uint8")  # the gain of green is always 1
+    draw, random = darkened([green], exposure=(0.2, 0.2), shot=(1e-3, 1e-3)), np.random.default_rng(0)
+    first, second = (draw(random, 40, False)[0][..., 1].ravel() for _ in range(2))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("shares", [{"a": 0.5}, {"a": 0.5, "b": 0.6}, {"a": 1.5, "b": -0.5}, {"a": 0.5, "c": 0.5}])

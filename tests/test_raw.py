@@ -229,12 +229,14 @@ def test_batches_depend_on_seed_and_epoch_alone_and_are_amplified():
     frames = [random.integers(0, 65536, (6, size, 4), dtype="uint16") for size in (5, 6, 7)]
     references = [random.random((12, 2 * size, 3)) for size in (5, 6, 7)]
     options = {"batch_size": 3, "crop": 4, "augment": True}
-    low, high = RawBatches(frames, references, [3, 3, 3], seed=1, **options)[0]
+    ratios = np.array([2, 3, 4])
+    batches = RawBatches(frames, references, ratios, seed=1, **options)
+    low, high = batches[0]
+    each = ratios[list(map(int, batches.names_of(0)))].reshape(3, 1, 1, 1)
     plain, same = RawBatches([frame / 65535 for frame in frames], references, np.ones(3), seed=1, **options)[0]
-    np.testing.assert_allclose(low, np.minimum(3 * plain, 1), rtol=1e-6)
+    np.testing.assert_allclose(low, np.minimum(each * plain, 1), rtol=1e-6)
     np.testing.assert_array_equal(high, same)
     assert low.dtype == high.dtype == np.float32 and low.max() == 1
-    batches = RawBatches(frames, references, [3, 3, 3], seed=1, **options)
     batches.on_epoch_end()
     assert not np.array_equal(batches[0][0], low)
     batches.epoch = 0

@@ -18,13 +18,13 @@ IMAGES = np.random.default_rng(0).random((8, 16, 16, 3), dtype="float32")
 SETTINGS = {"seed": 0, "learning_rate": 0.1}
 
 
-def fit(run_dir, epochs, settings=SETTINGS):
+def fit(run_dir, epochs, settings=SETTINGS, extra=()):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 1)])
     model.compile("adam", "mse", metrics=[PSNR()])
     model.fit(
         IMAGES, IMAGES, epochs=epochs, validation_data=(IMAGES, IMAGES), shuffle=False, verbose=0,
-        callbacks=resumable(run_dir, {**settings, "epochs": epochs}, monitor="val_psnr", mode="max"),
+        callbacks=[*resumable(run_dir, {**settings, "epochs": epochs}, monitor="val_psnr", mode="max"), *extra],
     )  # fmt: skip
     return model
 
@@ -82,6 +82,17 @@ def test_a_resumed_model_trains_on_without_the_folder(tmp_path):
     fit(tmp_path, 3)
     model = fit(tmp_path, 3)
     assert model.fit(IMAGES, IMAGES, epochs=2, verbose=0).epoch == [0, 1]
+
+
+def test_a_model_interrupted_after_it_was_resumed_trains_on_without_the_folder(tmp_path):
+    def interrupt(batch, logs):
+        raise KeyboardInterrupt
+
+    fit(tmp_path, 3)
+    interrupting = keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, 5, extra=[interrupting])
+    assert interrupting.model.fit(IMAGES, IMAGES, epochs=2, verbose=0).epoch == [0, 1]
 
 
 def fit_validated_every_second(run_dir, epochs):

@@ -18,10 +18,12 @@ from lle.models.colors import GammaCorrection, smooth_colors
 def test_the_colours_of_the_picture_have_a_way_to_the_output(model):
     last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
     last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])  # nothing but the colours is left
-    color = np.float32([0.2, 0.4, 0.3])
-    output = model.predict(np.broadcast_to(color, (1, 16, 16, 3)), verbose=0)
-    logits = np.log(color / (1 - color))
-    np.testing.assert_allclose(output[0], np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3)), 1e-5)
+    for color in np.float32([[0.2, 0.4, 0.3], [0.03, 0, 1]]):
+        output = model.predict(np.broadcast_to(color, (1, 16, 16, 3)), verbose=0)
+        clipped = np.clip(color, 0.02, 0.98)
+        logits = np.log(clipped / (1 - clipped))
+        expected = np.broadcast_to(1 / (1 + np.exp(logits.mean() - logits)), (16, 16, 3))
+        np.testing.assert_allclose(output[0], expected, 1e-5)
     grey = model.predict(np.full((1, 16, 16, 3), 0.7, "float32"), verbose=0)
     np.testing.assert_allclose(grey, 0.5, atol=1e-6)
 

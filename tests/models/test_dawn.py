@@ -12,6 +12,7 @@ import lle
 from lle import data
 from lle.models.blocks import DepthToSpace
 from lle.models.dawn import (
+    ASKED,
     CELLS,
     THUMBNAIL,
     Dawn,
@@ -298,6 +299,18 @@ def test_the_shipped_network_gives_the_brightness_that_it_is_asked_for(brightnes
     for pair in data.samples().test[:3]:
         result = lle.enhance(data.read_image(pair.low), "dawn", brightness=brightness)
         assert abs((result / 255 @ np.float32([0.299, 0.587, 0.114])).mean() - brightness) < 0.03
+
+
+@pytest.mark.parametrize("brightness", [0.15, 0.42, 0.47, 0.6])
+def test_where_results_dip_it_asks_for_the_first_that_are_as_bright(model, monkeypatch, brightness):
+    means = np.float32([0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.35, 0.45, 0.7, 0.9])
+    results = means[:, None, None, None] * np.ones((1, THUMBNAIL, THUMBNAIL, 3), "float32")
+    monkeypatch.setattr(model, "predict_on_batch", lambda inputs: results)
+    first = np.argmax(means > brightness)
+    before = means[:first].max()
+    share = (brightness - before) / (means[first] - before)
+    expected = ASKED[first - 1] + share * (ASKED[first] - ASKED[first - 1])
+    assert model.ask(results[:1], brightness) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("brightness", [0, 1, -1, float("nan")])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from check import check_model
 
+from lle import losses
 from lle.models.zero_dce import LOSS_WEIGHTS, ZeroDCE, apply_curves
 
 IMAGES = np.random.default_rng(0).random((4, 32, 48, 3), dtype="float32") * 0.2
@@ -52,6 +53,15 @@ def test_training_reports_each_weighted_term_and_lowers_the_loss():
         total = np.sum([history[prefix + name] for name in LOSS_WEIGHTS], axis=0)
         np.testing.assert_allclose(total, history[prefix + "loss"], rtol=1e-4)
     assert history["loss"][-1] < 0.8 * history["loss"][0]
+    enhanced = model.predict(IMAGES, verbose=0)
+    expected = {
+        "spatial": 1 * losses.spatial_consistency(IMAGES, enhanced),
+        "exposure": 10 * losses.exposure_control(enhanced),
+        "color": 5 * losses.color_constancy(enhanced),
+        "illumination": 200 * losses.illumination_smoothness(model.dce_net(IMAGES)),
+    }
+    for name, value in expected.items():
+        assert history[f"val_{name}"][-1] == pytest.approx(float(value), rel=1e-3)
 
 
 def test_metrics_against_a_reference_can_be_compiled_in():
