@@ -13,7 +13,6 @@ from lle.pictures import GREY
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
 LARGE_TILE = 1088  # pixels; with this network's halo smaller ones would be halo for the greater part
-DROPOUT = 0.3  # of what the guess is made from, in training: there are far fewer scenes than pixels
 BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing tenfold from block to block
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
@@ -156,9 +155,7 @@ class Dawn(keras.Model):
 
     def read(self, small, asked):
         """The grid, tone and guessed brightness, from `(batch, 128, 128, 3)` and `(batch, 1)`, -1 for the guess."""
-        # Its dropout would go on while it is frozen, and disturb what the detail learns from.
-        training = None if self.exposure.trainable else False
-        return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)], training=training)
+        return self.exposure([beside_logarithm(small), ops.convert_to_tensor(asked)])
 
     def aim(self, small):
         """How bright the results are to be, `(batch, 1)`, when nobody says: from thumbnails, `(batch, 128, 128, 3)`."""
@@ -281,7 +278,7 @@ def exposure_network(width=16, hints=8):
     features = residual_block(_smaller(cells, width * 8, "exposure_3"), "exposure_3_block")
     pooled = [layers.GlobalAveragePooling2D()(features), layers.GlobalMaxPooling2D()(features)]
     whole = layers.Dense(width * 8, activation="relu", name="whole")(layers.Concatenate()(pooled))
-    guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(layers.Dropout(DROPOUT)(whole))
+    guess = layers.Dense(1, activation="sigmoid", dtype="float32", name="guess")(whole)
 
     aim = ops.where(asked >= 0, asked, guess)
     whole = layers.Concatenate()([whole, aim, ops.log(aim + 0.01)])
