@@ -73,7 +73,7 @@ def test_files_and_folders(tmp_path):
 
     with_ratio = enhance_files([tmp_path / "in"], tmp_path / "both", Doubled(), ratio=2)
     assert [path.name for path in with_ratio.written] == ["photo.DNG.jpg"]
-    assert "camera raw, no pictures" in with_ratio.failed[0][1]  # the JPEG file
+    assert "takes camera raw" in with_ratio.failed[0][1]  # the JPEG file
     assert Image.open(tmp_path / "both" / "photo.DNG.jpg").size == (32, 24)
     without = enhance_files([tmp_path / "in"], tmp_path / "pictures", lambda batch: batch)
     assert [path.name for path in without.written] == ["photo.jpg"]
