@@ -105,6 +105,8 @@ def _run_all(notebooks, output, preset, jobs, update):
     # Threads, so that the kernels are this process's own children and end with it; also for one notebook at a time,
     # since Ctrl-C, where the main thread waits for a kernel, would end that kernel's cell alone.
     pool, running, failed = ThreadPoolExecutor(jobs), {}, []
+    if jobs > 1:  # the longest first, lest it begin when nothing is left to run beside it
+        notebooks = sorted(notebooks, key=_count_cells, reverse=True)
     for number, notebook in enumerate(notebooks, 1):
         title = f"[{number}/{len(notebooks)}] {notebook.stem}"
         values = _parameters(notebook.stem, preset)
@@ -121,6 +123,13 @@ def _run_all(notebooks, output, preset, jobs, update):
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # where collecting fails, nothing further begins
     return failed
+
+
+def _count_cells(notebook):
+    try:
+        return len(json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+    except (OSError, ValueError, KeyError):  # which running it will say
+        return 0
 
 
 def _run(notebook, executed, values, preset, title, has_bar):

@@ -96,6 +96,15 @@ def test_two_at_a_time_or_one_after_the_other(project, capfd, jobs):
     assert times["05_three", "begin"] > min(times["03_one", "end"], times["04_two", "end"])
 
 
+def test_of_several_at_a_time_the_longest_begins_first(project, capfd):
+    for name, cells in (("03_one", 1), ("04_two", 2), ("05_three", 3)):
+        write_notebook(name, *["pass"] * cells)
+    for jobs, order in (("1", ["03", "04", "05"]), ("2", ["05", "04", "03"])):
+        reproduce.main(["--jobs", jobs])
+        lines = capfd.readouterr().out.splitlines()
+        assert [line.split("] ")[1][:2] for line in lines if line.startswith("[")] == order
+
+
 @pytest.mark.usefixtures("heeded")
 def test_ctrl_c_ends_it_at_once_and_its_kernel_too(project):
     beating = "import pathlib, time\nwhile True:\n    pathlib.Path(run_dir, 'beat').touch()\n    time.sleep(0.1)"
