@@ -203,8 +203,7 @@ def psnr_uint8(reference, output):
     Raises:
         ValueError: If the reference is not uint8, since nothing would wrap around then, or the two differ in shape.
     """
-    if np.shape(reference) != np.shape(output):
-        raise ValueError(f"reference and output differ in shape: {np.shape(reference)} and {np.shape(output)}")
+    _check_shapes(reference, output)
     if reference.dtype != np.uint8:
         raise ValueError(f"the reference must be uint8, got {reference.dtype}")
     if output.dtype != np.uint8:
@@ -301,7 +300,11 @@ def _batch_ssim(y_true, y_pred):
     return losses.ssim(y_true, ops.clip(y_pred, 0, 1))
 
 
-def _pair_as_uint8(reference, output):
+def _check_shapes(reference, output):
     if np.shape(reference) != np.shape(output):
         raise ValueError(f"reference and output differ in shape: {np.shape(reference)} and {np.shape(output)}")
+
+
+def _pair_as_uint8(reference, output):
+    _check_shapes(reference, output)
     return to_uint8(reference), to_uint8(output)

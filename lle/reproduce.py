@@ -134,7 +134,7 @@ def _count_cells(notebook):
 
 def _run(notebook, executed, values, preset, title, has_bar):
     """Execute a notebook and return None, or where it failed and why."""
-    print(title, flush=True)
+    print(f"{title}\n", end="", flush=True)  # in one piece, as another thread prints, too
     run_dir = Path(values["run_dir"])
     if preset == "quick":
         shutil.rmtree(run_dir, ignore_errors=True)  # a quick run starts anew, a longer one goes on where it was

@@ -242,8 +242,7 @@ def test_a_brightness_that_is_none_is_refused_at_once(pairs, network, capsys):
     assert not Path("out").exists()
 
 
-def test_a_reader_that_has_read_enough(tmp_path):
-    (tmp_path / "results").mkdir()
+def test_a_reader_that_has_read_enough():
     command = [sys.executable, "-m", "lle", "results", str(Path(__file__).parent.parent / "results")]
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does at its end
