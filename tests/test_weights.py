@@ -10,7 +10,7 @@ import pytest
 
 import lle
 from lle import data
-from lle.enhance import DEFAULT
+from lle.enhance import DEFAULT, run
 
 ROOT = Path(__file__).parent.parent
 CARDS = sorted((ROOT / "weights").glob("*.json"))
@@ -61,6 +61,13 @@ def test_the_default_network_leaves_a_bright_photograph_alone():
 
     bright = data.read_image(data.samples().test[0].high)
     assert metrics.psnr(bright, lle.enhance(bright)) > 30
+
+
+def test_tiles_of_the_default_network_show_no_seams():
+    dawn, noise = lle.load("dawn"), np.random.default_rng(0).random((400, 600, 3))
+    pictures = [data.read_image(pair.low) / 255 for pair in data.samples().test] + [noise, noise**4 / 5]
+    for picture in (np.float32(values) for values in pictures[-4:]):
+        np.testing.assert_allclose(run(dawn, picture, tile=160), run(dawn, picture), rtol=0, atol=0.01 / 255)
 
 
 def test_the_brightness_that_the_readme_speaks_of():
