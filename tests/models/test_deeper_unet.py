@@ -32,7 +32,7 @@ def test_network(build, residual, tmp_path):
 
 
 def test_attention_and_colours(tmp_path):
-    keras.utils.set_random_seed(0)  # a ReLU of few channels may be dead by chance
+    keras.utils.set_random_seed(1)  # a ReLU of few channels may be dead by chance, with 0 under JAX one is
     model = deeper_unet(16, 2, attention=True, color_residual=True)
     without_colours = deeper_unet(16, 2, attention=True).count_params()
     assert without_colours > deeper_unet(16, 2).count_params()
