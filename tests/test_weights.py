@@ -65,8 +65,8 @@ def test_the_default_network_leaves_a_bright_photograph_alone():
 
 def test_tiles_of_the_default_network_show_no_seams():
     dawn, noise = lle.load("dawn"), np.random.default_rng(0).random((400, 600, 3))
-    pictures = [data.read_image(pair.low) / 255 for pair in data.samples().test] + [noise, noise**4 / 5]
-    for picture in (np.float32(values) for values in pictures[-4:]):
+    pictures = [data.read_image(pair.low) / 255 for pair in data.samples().test[-2:]] + [noise, noise**4 / 5]
+    for picture in map(np.float32, pictures):
         np.testing.assert_allclose(run(dawn, picture, tile=160), run(dawn, picture), rtol=0, atol=0.01 / 255)
 
 
