@@ -110,13 +110,13 @@ def run(model, image, tile=None, brightness=None):
     tiles of that size, smaller images continued to it, and as context at most a quarter of it on each side.
 
     Args:
-        model: A Keras model, which gets two tiles at a time, or as many as it was built for; `model.card` holds its
-            stride and halo (see `load`). Or any function from a float32 batch, (1, height, width, 3), to such a batch,
-            which then gets the image whole and as it is.
+        model: A Keras model, which gets one tile at a time, two where the processor lacks AVX-512, or as many as it was
+            built for; `model.card` holds its stride and halo (see `load`). Or any function from a float32 batch, (1,
+            height, width, 3), to such a batch, which then gets the image whole and as it is.
         image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
             the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
         tile: Side of a tile in pixels of the output, without its context. Memory grows with its square. `None` leaves
-            it to the network's card.
+            it to the network's card, whose tiles are smaller where two go at a time.
         brightness: The mean grey value that the result should have, between 0 and 1, if the network has a say in it
             (`lle.models.Dawn`); `None` leaves it to the network.
 

@@ -4,6 +4,7 @@ import math
 import sys
 from numbers import Integral
 
+import cv2
 import numpy as np
 
 from lle.paths import one_line
@@ -11,7 +12,9 @@ from lle.pictures import FAR_OUTSIDE, first_line
 
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 TILE = 768  # pixels, where a card names none
-TOGETHER = 2  # tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long
+AVX_512F = 13  # OpenCV's number of it, which its Python module does not name
+# Tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long.
+TOGETHER = 1 if cv2.checkHardwareSupport(AVX_512F) else 2
 RAMP = 64  # pixels by which tiles reach into their neighbours where they have to be blended
 
 
@@ -74,6 +77,8 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     card = card_of(model)
     if tile and hasattr(model, "predict_on_batch"):
         card["tile"] = tile
+    elif "tile" in getattr(model, "card", {}):  # of one; two at a time are to have as many pixels
+        card["tile"] = math.ceil(card["tile"] / math.sqrt(TOGETHER))
     ramp = RAMP if card.get("averages", averages_over_all(model)) else 0
     parts = _tiles(model, card, image, peak, brightness, ramp)
     if not ramp:

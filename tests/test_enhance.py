@@ -202,15 +202,17 @@ def stub(predict=lambda batch: batch, shape=(None, None, None), **card):
     return SimpleNamespace(predict_on_batch=predict, inputs=[SimpleNamespace(shape=(*shape, 3))], card=card)
 
 
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("batch", [None, 1, 3])
-def test_how_many_tiles_a_network_gets(batch):
+def test_how_many_tiles_a_network_gets(monkeypatch, batch, together):
+    monkeypatch.setattr("lle.tiles.TOGETHER", together)
     counts = set()
     network = stub(lambda tiles: counts.add(len(tiles)) or tiles, (batch, None, None), stride=1, halo=1)
     for tile in (8, 16):  # some of them an odd number
         np.testing.assert_array_equal(run(network, picture(40, 52), tile), picture(40, 52))
-    assert counts == {batch or 2}
+    assert counts == {batch or together}
     run(network, picture(8, 8))
-    assert counts == {batch} if batch else counts == {1, 2}
+    assert counts == {batch} if batch else counts == {1, together}
 
 
 @pytest.mark.parametrize("averages", [False, True])
@@ -306,6 +308,17 @@ def test_photographs_keep_their_size():
     assert run(network, picture(40, 30)).shape == (80, 60, 3)
     with pytest.raises(ValueError, match="makes pictures 2 times as large: call `run`"):
         enhance(picture(40, 30), network)
+
+
+@pytest.mark.parametrize("together, shape", [(1, (1, 150, 150, 3)), (2, (2, 100, 100, 3))])
+def test_two_tiles_at_a_time_have_no_more_pixels_than_one(monkeypatch, together, shape):
+    monkeypatch.setattr("lle.tiles.TOGETHER", together)
+    shapes = []
+    network = SimpleNamespace(
+        predict_on_batch=lambda batch: shapes.append(batch.shape) or batch, card={"stride": 1, "halo": 0, "tile": 150}
+    )
+    np.testing.assert_array_equal(run(network, picture(300, 300)), picture(300, 300))
+    assert set(shapes) == {shape}
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 9), st.integers(0, 20))
@@ -524,7 +537,8 @@ def test_a_card_that_says_a_part_is_completed():
 
 
 @pytest.mark.parametrize("layer", [keras.layers.GlobalMaxPooling2D(keepdims=True), keras.layers.GroupNormalization(3)])
-def test_networks_that_average_are_found_unless_their_card_says_otherwise(layer):
+def test_networks_that_average_are_found_unless_their_card_says_otherwise(layer, monkeypatch):
+    monkeypatch.setattr("lle.tiles.TOGETHER", 1)
     inputs = keras.Input((None, None, 3))
     model = Network(inputs, inputs + 0 * layer(inputs))
     assert averages_over_all(model) and averages_over_all(ensemble([model, model]))

@@ -213,7 +213,7 @@ def test_a_thumbnail_of_one_value_stays_as_it_is(value):
     np.testing.assert_array_equal(without_black(picture), picture)
 
 
-@pytest.mark.parametrize("tile", [256, 1088])
+@pytest.mark.parametrize("tile", [256, 1536])
 @pytest.mark.parametrize("black", [60, 400])
 def test_a_well_lit_picture_beside_black_stays_as_it_is(monkeypatch, black, tile):
     shipped, lit = lle.load("dawn"), data.read_image(data.samples().test[0].high)
