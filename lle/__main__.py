@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lle.enhance import DEFAULT, RAW_DEFAULT
 
+HEADLESS = " (pip uninstall opencv-python, and pip install opencv-python-headless in its place)"
 PARTS = ("train", "validation", "test")
 
 
@@ -34,6 +35,9 @@ def main(arguments=None):
     except ModuleNotFoundError as error:
         backend = os.environ.get("KERAS_BACKEND")
         print(f"lle: {error}" + (f" (KERAS_BACKEND is {backend})" if backend else ""), file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(f"lle: {error}{HEADLESS if 'libGL' in str(error) else ''}", file=sys.stderr)
         return 1
 
 

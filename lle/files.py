@@ -71,8 +71,9 @@ def enhance_files(
 
     Raises:
         ValueError: If a folder holds no picture, `out` is no folder but several pictures go there, two pictures would
-            get the same name, a picture would replace one of those to enhance, there is a ratio but no camera raw, or
-            `max_megapixels` is no positive number; nothing is written then.
+            get the same name, a picture would replace one of those to enhance, there is a ratio but no camera raw, a
+            brightness for a network that takes none, or `max_megapixels` is no positive number; nothing is written
+            then.
     """
     check_megapixels(max_megapixels)
     sources = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
@@ -91,6 +92,8 @@ def enhance_files(
     todo = {target: source for target, source in jobs.items() if target not in skipped}
     if isinstance(model, (str, Path)) and any(map(os.path.exists, todo.values())):
         model = load(model, dtype)
+    if brightness is not None and not isinstance(model, (str, Path, type(None))) and not hasattr(model, "prepare"):
+        raise ValueError("this network cannot be told a brightness: leave it out, or take dawn")
     networks = {}
     for path, error in unread:
         _fail(report, path, error)
@@ -113,7 +116,7 @@ def enhance_files(
                 max_megapixels,
             )
             report.written.append(target)
-        except ModuleNotFoundError:  # a backend that is not installed, which no other picture will find either
+        except ImportError:  # a backend that is not installed, which no other picture will find either
             raise
         except Exception as error:  # one bad picture must not cost the others
             _fail(report, source, error)

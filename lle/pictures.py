@@ -112,7 +112,7 @@ def check_file(path):
     with naming(path):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise IsADirectoryError(errno.EISDIR, "A folder, not a picture (lle.files.enhance_files takes folders)")
         if not stat.S_ISREG(mode):
             raise ValueError("not a regular file")
 

@@ -177,7 +177,7 @@ def table(folder="results", names=None):
             raise ValueError(f"{folder}: no result called {', '.join(missing)} (the name is without the seed)")
         paths = [path for path, stem in zip(paths, stems, strict=True) if stem in set(names)]
     if not paths:
-        raise ValueError(f"{folder}: no result file (*.json) there")
+        raise ValueError(f"{folder}: no result file (*.json) there: run this in the clone, or name a folder of them")
     rows = _join_seeds(row for path in paths for row in _rows(path))
     columns = "result, parameters, trained on, epochs, test set, PSNR dB, SSIM, GT-mean PSNR, as printed".split(", ")
     frame = pd.DataFrame(rows, columns=columns, dtype=object).dropna(axis=1, how="all").fillna("")

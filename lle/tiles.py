@@ -1,10 +1,10 @@
 """Large images in tiles, each with as much context as the network sees."""
 
+import functools
 import math
 import sys
 from numbers import Integral
 
-import cv2
 import numpy as np
 
 from lle.paths import one_line
@@ -13,9 +13,15 @@ from lle.pictures import FAR_OUTSIDE, first_line
 CARD = {"stride": 32, "halo": 32}  # what is assumed of a network that says nothing about itself
 TILE = 768  # pixels, where a card names none
 AVX_512F = 13  # OpenCV's number of it, which its Python module does not name
-# Tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long.
-TOGETHER = 1 if cv2.checkHardwareSupport(AVX_512F) else 2
 RAMP = 64  # pixels by which tiles reach into their neighbours where they have to be blended
+
+
+@functools.cache
+def together():
+    """Tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long."""
+    import cv2  # loads slowly
+
+    return 1 if cv2.checkHardwareSupport(AVX_512F) else 2
 
 
 def card_of(model):
@@ -78,7 +84,7 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     if tile and hasattr(model, "predict_on_batch"):
         card["tile"] = tile
     elif "tile" in getattr(model, "card", {}):  # of one; two at a time are to have as many pixels
-        card["tile"] = math.ceil(card["tile"] / math.sqrt(TOGETHER))
+        card["tile"] = math.ceil(card["tile"] / math.sqrt(together()))
     ramp = RAMP if card.get("averages", averages_over_all(model)) else 0
     parts = _tiles(model, card, image, peak, brightness, ramp)
     if not ramp:
@@ -113,7 +119,7 @@ def _tiles(model, card, image, peak, brightness, ramp):
         image = np.pad(image, ((0, height - size[0]), (0, width - size[1]), (0, 0)), "symmetric")
     enhance_tiles = _for_tiles(model, image, peak, brightness, size)
     places = [(rows, columns) for rows in by_rows for columns in by_columns]
-    count = built_for or min(len(places), TOGETHER)
+    count = built_for or min(len(places), together())
     for first in range(0, len(places), count):
         chosen = places[first : first + count]
         shown = (chosen * count)[:count]  # equally many each time, so that the network is traced once
@@ -159,7 +165,7 @@ def _for_tiles(model, image, peak, brightness, own_size):
     if hasattr(model, "prepare"):  # a network that looks at the whole first
         return model.prepare(image, peak, brightness, own_size)
     if brightness is not None:
-        raise ValueError("the brightness of this network's results cannot be set")
+        raise ValueError("the brightness of this network's results cannot be set (leave it out, or take dawn)")
     return lambda tiles, rows, columns: getattr(model, "predict_on_batch", model)(tiles)
 
 

@@ -205,7 +205,7 @@ def stub(predict=lambda batch: batch, shape=(None, None, None), **card):
 @pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("batch", [None, 1, 3])
 def test_how_many_tiles_a_network_gets(monkeypatch, batch, together):
-    monkeypatch.setattr("lle.tiles.TOGETHER", together)
+    monkeypatch.setattr("lle.tiles.together", lambda: together)
     counts = set()
     network = stub(lambda tiles: counts.add(len(tiles)) or tiles, (batch, None, None), stride=1, halo=1)
     for tile in (8, 16):  # some of them an odd number
@@ -312,7 +312,7 @@ def test_photographs_keep_their_size():
 
 @pytest.mark.parametrize("together, shape", [(1, (1, 150, 150, 3)), (2, (2, 100, 100, 3))])
 def test_two_tiles_at_a_time_have_no_more_pixels_than_one(monkeypatch, together, shape):
-    monkeypatch.setattr("lle.tiles.TOGETHER", together)
+    monkeypatch.setattr("lle.tiles.together", lambda: together)
     shapes = []
     network = SimpleNamespace(
         predict_on_batch=lambda batch: shapes.append(batch.shape) or batch, card={"stride": 1, "halo": 0, "tile": 150}
@@ -538,7 +538,7 @@ def test_a_card_that_says_a_part_is_completed():
 
 @pytest.mark.parametrize("layer", [keras.layers.GlobalMaxPooling2D(keepdims=True), keras.layers.GroupNormalization(3)])
 def test_networks_that_average_are_found_unless_their_card_says_otherwise(layer, monkeypatch):
-    monkeypatch.setattr("lle.tiles.TOGETHER", 1)
+    monkeypatch.setattr("lle.tiles.together", lambda: 1)
     inputs = keras.Input((None, None, 3))
     model = Network(inputs, inputs + 0 * layer(inputs))
     assert averages_over_all(model) and averages_over_all(ensemble([model, model]))

@@ -467,6 +467,11 @@ def test_an_empty_path_is_not_the_current_folder(folder, monkeypatch, sources, o
         enhance_files(sources, out, same)
 
 
+def test_what_takes_folders_is_named_where_one_is_given_for_a_picture(folder):
+    with pytest.raises(IsADirectoryError, match="lle.files.enhance_files takes folders"):
+        enhance(folder, same)
+
+
 def test_a_backend_that_is_missing_is_no_fault_of_the_picture(folder, monkeypatch):
     def missing(*arguments):
         raise ModuleNotFoundError("No module named 'torch'")

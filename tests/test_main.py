@@ -197,6 +197,7 @@ def test_the_size_limit_of_the_other_commands(pairs, network, capsys, command):
         (["compare", "missing.png", "-o", "sheet.png"], "lle: [Errno 2] No such file or directory: 'missing.png'"),
         (["results", "nowhere"], "lle: nowhere: no result file (*.json) there"),
         (["results", "--reports"], "lle: results: no result file of a report there"),
+        (["enhance", "low", "-o", "out", "--brightness", "0.5"], "lle: this network cannot be told a brightness: "),
         (["enhance", "low/1.png", "-o", "bright.jpgg"], "lle: bright.jpgg: no format that Pillow writes"),
     ],
 )
@@ -218,6 +219,16 @@ def test_ctrl_c(pairs, monkeypatch, capsys):
     monkeypatch.setattr(files, "enhance_files", interrupt)
     assert main(["enhance", "low", "-o", "out"]) == 130
     assert capsys.readouterr().err == "lle: interrupted\n"
+
+
+def test_a_library_that_is_missing_is_named_with_its_remedy(pairs, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(files, "enhance_file", fail)
+    assert main(["enhance", "low", "-o", "out"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("lle: libGL.so.1: cannot open") and "pip install opencv-python-headless" in error
 
 
 def test_usage(capsys):

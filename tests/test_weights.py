@@ -65,7 +65,7 @@ def test_the_default_network_leaves_a_bright_photograph_alone():
 
 @pytest.mark.parametrize("together", [1, 2])
 def test_tiles_of_the_default_network_show_no_seams(monkeypatch, together):
-    monkeypatch.setattr("lle.tiles.TOGETHER", together)
+    monkeypatch.setattr("lle.tiles.together", lambda: together)
     dawn, noise = lle.load("dawn"), np.random.default_rng(0).random((400, 600, 3))
     pictures = [data.read_image(pair.low) / 255 for pair in data.samples().test[-2:]] + [noise, noise**4 / 5]
     for picture in map(np.float32, pictures):
