@@ -86,14 +86,15 @@ def test_the_peers_are_those_that_were_measured():
 
 
 def test_the_calls_within_the_text_run(tmp_path, monkeypatch, write):
-    write("dark.jpg", 40, 48), write("dark.tif", 40, 48)
+    write("dark.jpg", 40, 48), write("dark.tif", 40, 48), write("PICTURES/dark.jpg", 40, 48)
     write_dng(tmp_path / "photo.ARW", noise())
     monkeypatch.chdir(tmp_path)
     calls = re.findall(r"`(lle\.[a-z_.]+\([^`]*\))`", PAGES)
-    assert len(calls) == 6
+    assert len(calls) == 7
     for call in calls:
         exec(compile(f"import lle\n{call}", "README.md", "exec"), {})
     assert (tmp_path / "bright.png").exists() and (tmp_path / "photo.png").exists()
+    assert (tmp_path / "ENHANCED" / "dark.jpg").exists()
 
 
 def test_the_command_that_fetches_lol_runs(tmp_path, monkeypatch, capsys):
