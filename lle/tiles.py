@@ -18,7 +18,7 @@ RAMP = 64  # pixels by which tiles reach into their neighbours where they have t
 
 @functools.cache
 def together():
-    """Tiles in a batch: without AVX-512 TensorFlow's convolutions of one alone take two to four times as long."""
+    """Tiles in a batch: without AVX-512 oneDNN's convolutions of one alone take two to four times as long."""
     import cv2  # loads slowly
 
     return 1 if cv2.checkHardwareSupport(AVX_512F) else 2
@@ -32,8 +32,8 @@ def card_of(model):
 
     Returns:
         A dictionary: `stride` and `halo`, see `lle.enhance.load`; `channels` that it takes; `scale`, by which its
-        output is larger; `tile`, the side of its tiles in pixels of the output; and `averages`, if it says whether it
-        averages over all that it is shown.
+        output is larger; `tile`, the side of a tile in pixels of the output, if it goes alone; and `averages`, if it
+        says whether it averages over all that it is shown.
 
     Raises:
         ValueError: If its card is no dictionary, or one of these is no such number.
@@ -83,9 +83,11 @@ def enhanced_tiles(model, image, peak=1, tile=None, brightness=None):
     card = card_of(model)
     if tile and hasattr(model, "predict_on_batch"):
         card["tile"] = tile
-    elif "tile" in getattr(model, "card", {}):  # of one; two at a time are to have as many pixels
-        card["tile"] = math.ceil(card["tile"] / math.sqrt(together()))
     ramp = RAMP if card.get("averages", averages_over_all(model)) else 0
+    if tile is None and "tile" in getattr(model, "card", {}) and not ramp and not fixed_shape(model)[0]:
+        # The card's is of one; two at a time are to have as many pixels. (If the network averages over a tile, what
+        # comes out hangs on its size, and is to be the same on every machine.)
+        card["tile"] = math.ceil(card["tile"] / math.sqrt(together()))
     parts = _tiles(model, card, image, peak, brightness, ramp)
     if not ramp:
         yield from ((rows, columns, part) for rows, columns, part, _ in parts)

@@ -310,6 +310,15 @@ def test_photographs_keep_their_size():
         enhance(picture(40, 30), network)
 
 
+@pytest.mark.parametrize("batch, averages, shape", [(None, True, (2, 246, 246, 3)), (1, False, (1, 150, 150, 3))])
+def test_two_at_a_time_are_as_large_as_one_where_it_matters_or_there_is_one(monkeypatch, batch, averages, shape):
+    monkeypatch.setattr("lle.tiles.together", lambda: 2)
+    shapes = []
+    card = {"stride": 1, "halo": 0, "tile": 150, "averages": averages}
+    run(stub(lambda tiles: shapes.append(tiles.shape) or tiles, (batch, None, None), **card), picture(600, 600))
+    assert set(shapes) == {shape}
+
+
 @pytest.mark.parametrize("together, shape", [(1, (1, 150, 150, 3)), (2, (2, 100, 100, 3))])
 def test_two_tiles_at_a_time_have_no_more_pixels_than_one(monkeypatch, together, shape):
     monkeypatch.setattr("lle.tiles.together", lambda: together)

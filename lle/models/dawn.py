@@ -12,7 +12,7 @@ from lle.models.mirnet_v2 import mirnet_v2
 from lle.pictures import GREY
 
 THUMBNAIL = 128  # pixels; side of the square that the whole picture is averaged to
-LARGE_TILE = 1536  # pixels; with this network's halo smaller ones would be halo for the greater part
+LARGE_TILE = 1536  # pixels, of a tile that goes alone; a fifth of it is halo, of smaller ones more
 BOUNDED = "relu6"  # of the detail; with ReLU one training died, values growing tenfold from block to block
 TOE = 0.01  # where the powers turn linear, whose slope at black would be infinite else
 CELLS = THUMBNAIL // 8  # side of the grid that the gains are read from
