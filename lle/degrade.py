@@ -1,8 +1,8 @@
 """A well-lit photograph made dark by a camera model.
 
 The light that a camera meets is linear, a photograph is not: `darken` undoes the sRGB curve, takes light away, adds the
-noise that a sensor has at that light, rounds as its converter does and applies the curve again. `raw_pair` goes back to
-what the sensor itself records.
+noise that a sensor has at that light, rounds as its converter does and applies the curve again. `light_in_part`
+makes a scene that is dark in places only. `raw_pair` goes back to what the sensor itself records.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lle.pictures import to_float
+from lle.pictures import GREY, to_float
 
 # What `random_darken` draws from. In LOL v1 the linear mean of the dark picture over that of its reference has a median
 # of 0.022, and the middle half of its red and blue gains lies within 0.8 to 1.1. Noise takes the lower end of
@@ -19,7 +19,10 @@ from lle.pictures import to_float
 EXPOSURES = (0.01, 0.06)
 GAINS = (0.8, 1.25)
 SHOT_NOISE = (1e-4, 5e-4)
-
+# What `light_in_part` draws from.
+LIT_SHARES = (0.1, 0.7)  # of the picture
+SOFTNESS = (0.05, 1.0)  # of the edge of the light, standard deviations of the field that it follows
+PATCHES = (2, 5)  # values of that field along each side
 
 # Linear sRGB to CIE XYZ, D65 (IEC 61966-2-1).
 SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -165,6 +168,41 @@ def random_darken(image, seed):
     return darken(image, exposure, (red, 1.0, blue), shot, read, seed=generator)
 
 
+def light_in_part(low, high, seed=None):
+    """Mix a dark and a well-lit photograph of one scene: what a lamp or a window lights is well lit, the rest dark.
+
+        output = low + light * (high - low),    light = 1 / (1 + exp((edge - field) / softness))
+
+    `field` is a smooth random one (2x2 to 5x5 normal values, interpolated bicubically, standardised) plus, since light
+    makes bright, up to twice the grey values of `high`, averaged over a twentieth of its shorter side and standardised.
+    The edge is drawn so that it leaves 10 to 70 % of the picture lit, the softness from 0.05 to 1, log-uniformly.
+    Mixed are sRGB values; the noise stays where it is dark.
+
+    Args:
+        low: The dark photograph, `(height, width, 3)`, uint8 or float in [0, 1].
+        high: The well-lit one, of the same size.
+        seed: Integer or `numpy.random.Generator`; light elsewhere on each call by default.
+
+    Returns:
+        The photograph that is lit in part, sRGB, float32, `(height, width, 3)`, in [0, 1].
+
+    Raises:
+        ValueError: If a photograph has another shape, type or range, or the two differ in size.
+    """
+    low, high = (to_float(_checked_image(image)) for image in (low, high))
+    if low.shape != high.shape:
+        raise ValueError(f"low and high must have one size, got {low.shape} and {high.shape}")
+    random = np.random.default_rng(seed)
+    patches = random.normal(size=(random.integers(PATCHES[0], PATCHES[1] + 1),) * 2)
+    field = _standardised(cv2.resize(patches, low.shape[1::-1], interpolation=cv2.INTER_CUBIC))
+    nearby = max(1, min(low.shape[:2]) // 20)
+    field += random.uniform(0, 2) * _standardised(cv2.blur(high @ GREY, (nearby, nearby)))
+    edge = np.quantile(field, 1 - random.uniform(*LIT_SHARES))
+    steepness = math.exp(-random.uniform(*np.log(SOFTNESS)))
+    light = 0.5 + 0.5 * np.tanh((field - edge) * steepness / 2)  # the logistic function, which cannot overflow so
+    return np.clip(low + light[..., None] * (high - low), 0, 1).astype(np.float32)
+
+
 def raw_pair(image, ratio, gain=None, white_balance=None, camera=SONY_A7S2, seed=None):
     """Simulate the short raw exposure of a scene of which a well-lit photograph is the long one.
 
@@ -299,6 +337,10 @@ def _checked_image(image):
         if not (image.min() >= 0 and image.max() <= 1):  # a NaN fails both
             raise ValueError(f"image must lie in [0, 1], got values from {image.min()} to {image.max()}")
     return image
+
+
+def _standardised(field):
+    return (field - field.mean()) / max(field.std(), 1e-3)
 
 
 def _typical_read_noise(shot):

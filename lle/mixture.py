@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from lle.data.sequences import IDEAL, WELL_LIT, grey_mean
-from lle.degrade import darken
+from lle.degrade import darken, light_in_part
 from lle.feeding import leave_autotuning_out
 from lle.models.dawn import THUMBNAIL
 from lle.pictures import GREY, to_float
@@ -45,10 +45,12 @@ class Mixture(keras.utils.PyDataset):
         levels: A dictionary from names of sources to a mean grey value between 0 and 1 that their references are scaled
             to, and then clipped, where the network is not told how bright they are: for sources that have nothing to
             teach about that.
+        lit: The probability that the dark picture is lit in part, see `lle.degrade.light_in_part`: elsewhere the
+            network learns one curve for all of a picture, and burns what a lamp or a window lights.
 
     Raises:
-        ValueError: If names, shares or levels do not fit; from a batch, if a picture is smaller than a crop, or than
-            the thumbnail (128 pixels) where there are no crops.
+        ValueError: If names, shares, levels or `lit` do not fit; from a batch, if a picture is smaller than a crop, or
+            than the thumbnail (128 pixels) where there are no crops.
 
     Example:
 
@@ -58,7 +60,9 @@ class Mixture(keras.utils.PyDataset):
     ```
     """
 
-    def __init__(self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0, levels=None):
+    def __init__(
+        self, sources, shares, steps, batch_size=8, crop=256, told=0.5, varied=(), seed=0, levels=None, lit=0.0
+    ):
         super().__init__()
         levels = levels or {}
         if not {*varied, *levels} <= set(sources):
@@ -67,9 +71,11 @@ class Mixture(keras.utils.PyDataset):
             raise ValueError(f"levels must lie between 0 and 1, got {levels}")
         if set(sources) != set(shares) or not math.isclose(sum(shares.values()), 1) or min(shares.values()) < 0:
             raise ValueError(f"shares must name {sorted(sources)} and add up to 1, got {shares}")
+        if not 0 <= lit <= 1:
+            raise ValueError(f"lit must be a probability, got {lit}")
         self.sources, self.shares = sources, shares
         self.steps, self.batch_size, self.crop, self.told, self.seed = steps, batch_size, crop, told, seed
-        self.varied, self.levels = varied, levels
+        self.varied, self.levels, self.lit = varied, levels, lit
         self.epoch = 0
 
     def __len__(self):
@@ -91,6 +97,8 @@ class Mixture(keras.utils.PyDataset):
         name = names[random.choice(len(names), p=[self.shares[name] for name in names])]
         is_told = random.random() < self.told
         low, high = self.sources[name](random, self.crop or THUMBNAIL, is_told)
+        if self.lit and random.random() < self.lit:
+            low = light_in_part(low, high, random)
         light = np.exp(random.normal(0, LIGHT) + random.normal(0, COLOR, 3)) if name in self.varied else np.ones(3)
         flip, turns = random.integers(2), random.integers(4)
 

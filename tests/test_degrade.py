@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lle.degrade import SONY_A7S2, darken, develop_frame, linear_to_srgb, random_darken, raw_pair, srgb_to_linear
+from lle.degrade import (
+    SONY_A7S2,
+    darken,
+    develop_frame,
+    light_in_part,
+    linear_to_srgb,
+    random_darken,
+    raw_pair,
+    srgb_to_linear,
+)
 
 GREY = np.full((200, 200, 3), linear_to_srgb(0.4))  # 0.4 in linear light
 
@@ -285,3 +294,41 @@ def test_what_is_no_packed_frame_is_refused(frame):
 def test_gains_that_cannot_be_are_refused(gains):
     with pytest.raises(ValueError, match="two positive"):
         develop_frame(np.zeros((4, 4, 4)), gains)
+
+
+def test_light_in_part_is_well_lit_in_places_and_dark_elsewhere():
+    low, high = np.full((80, 120, 3), 0.04, np.float32), np.full((80, 120, 3), 0.6, np.float32)
+    lights = np.stack([(light_in_part(low, high, seed) - 0.04)[..., 0] / 0.56 for seed in range(60)])
+    assert lights.dtype == np.float32 and lights.min() >= 0 and lights.max() <= 1
+    share = (lights > 0.5).mean(axis=(1, 2))
+    assert 0.08 < share.min() < 0.25 and 0.55 < share.max() < 0.75
+    assert np.median((lights < 0.1).mean(axis=(1, 2))) > 0.1 < np.median((lights > 0.9).mean(axis=(1, 2)))
+    steps = np.abs(np.diff(lights, axis=2)).max(axis=(1, 2))
+    assert steps.min() < 0.05 < 0.3 < steps.max()  # from a slow fall-off to an edge
+
+
+def test_light_in_part_keeps_noise_and_hues():
+    high = ramp()
+    low = darken(high, 0.05, shot=1e-3, seed=0)
+    lit = light_in_part(low, high, 0)
+    assert (lit >= np.minimum(low, high) - 1e-6).all() and (lit <= np.maximum(low, high) + 1e-6).all()
+    np.testing.assert_allclose(light_in_part(high, high, 0), high, atol=1e-6)
+    np.testing.assert_array_equal(lit, light_in_part(low, high, 0))
+    assert not np.array_equal(lit, light_in_part(low, high, 1))
+    byte = np.rint(255 * high).astype("uint8")
+    np.testing.assert_allclose(light_in_part(byte, byte, 0), byte / 255, atol=1e-6)
+
+
+def test_light_in_part_falls_on_what_is_bright():
+    high = np.full((80, 120, 3), 0.2, np.float32)
+    high[:, 80:] = 0.9
+    gained = np.stack([light_in_part(0 * high, high, seed)[..., 0] for seed in range(60)]) / high[..., 0]
+    assert gained[:, :, 90:].mean() > gained[:, :, :70].mean() + 0.2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2)])
+def test_light_in_part_of_any_size(size):
+    high = np.random.default_rng(0).random((*size, 3))
+    assert light_in_part(high / 9, high, 0).shape == high.shape
+    with pytest.raises(ValueError, match="must have one size"):
+        light_in_part(high, np.zeros((9, 9, 3)), 0)
