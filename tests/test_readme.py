@@ -1,5 +1,6 @@
 """What a newcomer reads and types."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -21,14 +22,33 @@ PAGES = README + PHOTOGRAPHS
 
 
 def test_the_tables_are_the_generated_ones():
-    folder, shipped = ROOT / "results", [path.stem for path in (ROOT / "weights").glob("*.json")]
+    folder = ROOT / "results"
     every_result = (folder / "README.md").read_text(encoding="utf-8")
     for page, name, generated in (
         (README, "reports", results.reports_table(folder)),
-        (README, "networks", results.table(folder, shipped)),
         (every_result, "results", results.table(folder)),
     ):
         assert page.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == generated
+
+
+def test_the_comparison_has_the_figures_that_were_measured():
+    """The peers' in `peers.yaml`, those of the networks in their cards and in what 06 shows of the exposures."""
+    rows = re.search(r"<!-- comparison -->\n(.*?)\n<!-- /comparison -->", README, re.DOTALL)[1].splitlines()[2:]
+    cells = {row.split("|")[1].strip(" `"): [cell.strip() for cell in row.split("|")[2:-1]] for row in rows}
+    cards = {path.stem: json.loads(path.read_text()) for path in (ROOT / "weights").glob("*.json")}
+    shown = (ROOT / "notebooks/06_comparison.ipynb").read_text(encoding="utf-8")
+    for name in lle.networks():
+        parameters, _, *figures = cells.pop(name)
+        measured = cards[name]["results"]["eval15"]
+        expected = [f"{measured['psnr']:.2f}", f"{measured['ssim']:.3f}", f"{measured['psnr_gt_mean']:.2f}"]
+        assert figures[:3] == expected and parameters == f"{cards[name]['parameters']:,}"
+        psnr, ssim, gt_mean = figures[3:]
+        assert re.search(rf'"{name} +{psnr} ± [\d.]+ +{ssim} ± [\d.]+ +[\d.]+ ± [\d.]+ +{gt_mean} ±', shown), name
+    peers = yaml.safe_load((ROOT / "notebooks/peers.yaml").read_text(encoding="utf-8"))
+    assert list(cells) == list(peers)
+    for name, peer in peers.items():
+        measured = zip([*peer["eval15"], *peer["exposures"]], (2, 3, 2) * 2, strict=True)
+        assert cells[name][2:] == ["" if value is None else f"{value:.{digits}f}" for value, digits in measured]
 
 
 def test_what_it_names_exists():
