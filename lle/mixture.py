@@ -45,8 +45,8 @@ class Mixture(keras.utils.PyDataset):
         levels: A dictionary from names of sources to a mean grey value between 0 and 1 that their references are scaled
             to, and then clipped, where the network is not told how bright they are: for sources that have nothing to
             teach about that.
-        lit: The probability that the dark picture is lit in part, see `lle.degrade.light_in_part`: elsewhere the
-            network learns one curve for all of a picture, and burns what a lamp or a window lights.
+        lit: The probability that the dark picture is lit in part, see `lle.degrade.light_in_part`. Without such
+            pictures the network learns one curve for all of a picture, and burns what a lamp or a window lights.
 
     Raises:
         ValueError: If names, shares, levels or `lit` do not fit; from a batch, if a picture is smaller than a crop, or
@@ -97,19 +97,22 @@ class Mixture(keras.utils.PyDataset):
         name = names[random.choice(len(names), p=[self.shares[name] for name in names])]
         is_told = random.random() < self.told
         low, high = self.sources[name](random, self.crop or THUMBNAIL, is_told)
-        if self.lit and random.random() < self.lit:
-            low = light_in_part(low, high, random)
+        small_high = _reduce(to_float(high))
+        mean = (small_high @ GREY).mean()
+        brightness = np.float32([mean if is_told else -1])
+        scale = np.float32(1 if is_told or not mean else self.levels.get(name, mean) / mean)
+        is_lit = self.lit and random.random() < self.lit
         light = np.exp(random.normal(0, LIGHT) + random.normal(0, COLOR, 3)) if name in self.varied else np.ones(3)
+        if is_lit:  # what is lit is as bright as in the result, so the dark picture alone varies
+            low, light = np.clip(to_float(low) * light, 0, 1), np.ones(3)
+            low = light_in_part(low, np.clip(to_float(high) * scale, 0, 1), random)
         flip, turns = random.integers(2), random.integers(4)
 
         def turn(image):
             return np.rot90(image[:, ::-1] if flip else image, turns)
 
-        small, small_high = (_reduce(to_float(part)) for part in (low, high))
-        mean = (small_high @ GREY).mean()
-        brightness = np.float32([mean if is_told else -1])
-        scale = np.float32(1 if is_told or not mean else self.levels.get(name, mean) / mean)
-        small, low, high = np.clip(turn(small) * light.astype("float32"), 0, 1), turn(low), turn(high)
+        small = turn(_reduce(to_float(low)))
+        small, low, high = np.clip(small * light.astype("float32"), 0, 1), turn(low), turn(high)
         if not self.crop:
             whole = np.float32([0, 1])
             return small, brightness, small, whole, whole, np.clip(turn(small_high) * scale, 0, 1)

@@ -298,7 +298,9 @@ def test_gains_that_cannot_be_are_refused(gains):
 
 def test_light_in_part_is_well_lit_in_places_and_dark_elsewhere():
     low, high = np.full((80, 120, 3), 0.04, np.float32), np.full((80, 120, 3), 0.6, np.float32)
-    lights = np.stack([(light_in_part(low, high, seed) - 0.04)[..., 0] / 0.56 for seed in range(60)])
+    lights = np.stack([(light_in_part(low, high, seed) - 0.04) / 0.56 for seed in range(60)])
+    np.testing.assert_allclose(lights, lights[..., :1].repeat(3, -1), atol=1e-6)
+    lights = lights[..., 0]
     assert lights.dtype == np.float32 and lights.min() >= 0 and lights.max() <= 1
     share = (lights > 0.5).mean(axis=(1, 2))
     assert 0.08 < share.min() < 0.25 and 0.55 < share.max() < 0.75

@@ -146,20 +146,33 @@ def test_another_light_changes_the_dark_picture_alone_and_its_thumbnail_alike(cr
 @pytest.mark.parametrize("crop", [None, 64])
 def test_dark_pictures_may_be_lit_in_part(crop):
     dark, well_lit = (np.full((200, 300, 3), value, "uint8") for value in (10, 120))
-    source = {"pairs": paired([dark], [well_lit]), "same": unchanged([well_lit])}
-    shares = {"pairs": 0.5, "same": 0.5}
-    (low, _, small, rows, columns), high = Mixture(source, shares, 1, 60, crop, lit=0.5)[0]
+    source = {"pairs": paired([dark], [well_lit])}
+    (low, _, small, rows, columns), high = Mixture(source, {"pairs": 1.0}, 1, 120, crop, lit=0.5)[0]
     np.testing.assert_allclose(high, 120 / 255, atol=1e-6)
     varies = small.max(axis=(1, 2, 3)) - small.min(axis=(1, 2, 3)) > 0.1
-    assert 5 < varies.sum() < 25  # half of the pairs
+    assert 45 < varies.sum() < 75  # half of them
     assert small.min() >= 10 / 255 - 1e-6 and small.max() <= 120 / 255 + 1e-6
     for i in np.flatnonzero(varies):
         top, bottom, left, right = np.rint(128 * np.concatenate([rows[i], columns[i]])).astype(int)
         np.testing.assert_allclose(low[i].mean(), small[i, top:bottom, left:right].mean(), atol=0.03)  # lit alike
-    (without, *_), _ = Mixture(source, shares, 1, 60, crop)[0]
-    assert len(np.unique(without.round(3))) == 2
+    (without, *_), _ = Mixture(source, {"pairs": 1.0}, 1, 60, crop)[0]
+    assert len(np.unique(without.round(3))) == 1
     with pytest.raises(ValueError, match="lit must be a probability, got 25"):
-        Mixture(source, shares, 1, lit=25)
+        Mixture(source, {"pairs": 1.0}, 1, lit=25)
+
+
+def test_what_is_lit_is_as_bright_as_in_the_result():
+    """Neither another light nor a reference that is scaled changes that."""
+    dark, well_lit = (np.full((200, 300, 3), value, "uint8") for value in (10, 120))
+    source = {"pairs": paired([dark], [well_lit])}
+    options = {"told": 0.0, "varied": ["pairs"], "levels": {"pairs": 0.3}, "lit": 1.0}
+    (low, *_), high = Mixture(source, {"pairs": 1.0}, 1, 60, None, **options)[0]
+    np.testing.assert_allclose(high, 0.3, atol=1e-6)
+    brightest, darkest = low.max(axis=(1, 2, 3)), low.min(axis=(1, 2, 3))
+    assert brightest.max() <= 0.3 + 1e-6 and np.median(brightest) > 0.28
+    assert darkest.std() / darkest.mean() > 0.1
+    (same, *_), reference = Mixture({"same": unchanged([well_lit])}, {"same": 1.0}, 1, 9, None, lit=1.0)[0]
+    np.testing.assert_allclose(same, reference, atol=1e-6)
 
 
 def test_a_picture_smaller_than_the_crops():
