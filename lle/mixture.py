@@ -45,8 +45,8 @@ class Mixture(keras.utils.PyDataset):
         levels: A dictionary from names of sources to a mean grey value between 0 and 1 that their references are scaled
             to, and then clipped, where the network is not told how bright they are: for sources that have nothing to
             teach about that.
-        lit: The probability that the dark picture is lit in part, see `lle.degrade.light_in_part`. Without such
-            pictures the network learns one curve for all of a picture, and burns what a lamp or a window lights.
+        lit: The probability that the dark picture is lit in part, see `lle.degrade.light_in_part`: without such
+            pictures Dawn brightens what a lamp or a window lights along with the rest.
 
     Raises:
         ValueError: If names, shares, levels or `lit` do not fit; from a batch, if a picture is smaller than a crop, or
