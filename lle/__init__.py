@@ -17,3 +17,8 @@ def __getattr__(name):
     if name in SUBMODULES:
         return importlib.import_module(f"lle.{name}")
     raise AttributeError(f"module 'lle' has no attribute {name!r}")
+
+
+def __dir__():
+    """What completion offers."""
+    return sorted([*__all__, *SUBMODULES, "__version__"])

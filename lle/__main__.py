@@ -8,7 +8,8 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from lle.enhance import DEFAULT, RAW_DEFAULT
+from lle import __version__
+from lle.enhance import DEFAULT, RAW_DEFAULT, WEIGHTS
 
 HEADLESS = " (pip uninstall opencv-python, and pip install opencv-python-headless in its place)"
 PARTS = ("train", "validation", "test")
@@ -61,6 +62,7 @@ def hush_libraries(log=os.devnull):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="lle", description="Low-light image enhancement.")
+    parser.add_argument("--version", action="version", version=f"lle {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_enhance(commands)
     _add_evaluate(commands)
@@ -134,7 +136,10 @@ def _add_compare(commands):
 
 
 def _add_model(command, default=DEFAULT, says=DEFAULT):
-    command.add_argument("--model", default=default, help=f"name of a network or path of a .keras file ({says})")
+    names = ", ".join(sorted(card.stem for card in WEIGHTS.glob("*.json")))
+    command.add_argument(
+        "--model", default=default, help=f"name of a network, one of {names}, or path of a .keras file ({says})"
+    )
 
 
 def _add_limit(command):

@@ -111,8 +111,9 @@ def run(model, image, tile=None, brightness=None):
 
     Args:
         model: A Keras model, which gets one tile at a time, two where the processor lacks AVX-512, or as many as it was
-            built for; `model.card` holds its stride and halo (see `load`). Or any function from a float32 batch, (1,
-            height, width, 3), to such a batch, which then gets the image whole and as it is.
+            built for; `model.card` holds its stride and halo (see `load`). Or a name or path as `load` takes it. Or any
+            function from a float32 batch, (1, height, width, 3), to such a batch, which then gets the image whole and
+            as it is.
         image: (height, width, 3), RGB, float, in [0, 1]; or what else the card names: `channels`, and `scale`, by which
             the output is larger (packed camera raw: 4 and 2, see `lle.raw`).
         tile: Side of a tile in pixels of the output, without its context. Memory grows with its square. `None` leaves
@@ -128,7 +129,7 @@ def run(model, image, tile=None, brightness=None):
             result seems to go from 0 to 255, card or tile are not as they have to be, or the network's brightness
             cannot be set, or not to this.
     """
-    image = np.asarray(image)
+    model, image = as_network(model), np.asarray(image)
     channels, scale = (card_of(model)[key] for key in ("channels", "scale"))
     if channels == 4 and image.shape[-1:] == (3,):
         raise ValueError(TAKES_RAW)
@@ -173,7 +174,7 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
             message names the file. Or if the limit is no positive number.
     """
     check_megapixels(max_megapixels)
-    model = _loaded(model) if isinstance(model, (str, Path)) else model
+    model = as_network(model)
     if not (callable(model) or hasattr(model, "predict_on_batch")):
         raise TypeError(f"model must be a name, a path, a Keras model or a function, got {model!r}")
     if brightness is not None and not isinstance(brightness, Real):  # here, since `naming` knows two kinds of errors
@@ -194,6 +195,14 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
     if array.dtype.kind in "OSU":
         raise ValueError(f"expected a path, a PIL image, an array or a tensor, got a {type(image).__name__}")
     return _enhance_array(array, model, brightness)
+
+
+def as_network(model):
+    """Load a network that is given by its name or path, once; anything else comes back as it is."""
+    if not isinstance(model, (str, Path)):
+        return model
+    path, _ = find(model)
+    return _load_once(model, (path.resolve(), path.stat().st_mtime_ns))  # a file that has changed is loaded anew
 
 
 @functools.cache
@@ -292,11 +301,6 @@ def _newer(path):
 def _is_no_retracing(record):
     """Leaves out what TensorFlow says of pictures of several sizes, or of several networks, each compiled by itself."""
     return "make_predict_function" not in record.getMessage()
-
-
-def _loaded(name_or_path):
-    path, _ = find(name_or_path)
-    return _load_once(name_or_path, (path.resolve(), path.stat().st_mtime_ns))  # a file that has changed is loaded anew
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from lle import losses
 from lle.data import read_image
-from lle.enhance import run
+from lle.enhance import as_network, run
 from lle.pictures import first_line, to_float, to_uint8
 
 PROTOCOLS = ("standard", "gt_mean", "report_1", "report_3", "report_5")
@@ -43,7 +43,8 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
       both images as uint8, the output truncated, the squared error taken in uint8 arithmetic, where it wraps around.
 
     Args:
-        model: A Keras model, or any function from a float32 batch in [0, 1] to such a batch.
+        model: A Keras model, any function from a float32 batch in [0, 1] to such a batch, or a name or path as
+            `lle.load` takes it.
         pairs: A list of `lle.data.Pair`.
         protocol: One of `PROTOCOLS`.
         max_megapixels: A larger picture is refused before it is decoded; by default above Pillow's limit, 179.
@@ -59,6 +60,7 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
     if not pairs:
         raise ValueError("there is no pair to evaluate")
     _check_names([pair.name for pair in pairs])
+    model = as_network(model)
     rows = []  # two folders may hold pictures of the same name
     for pair in tqdm(pairs, desc=protocol, unit="image", leave=False):
         reference = read_image(pair.high, max_megapixels)
@@ -81,7 +83,8 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     """Measure a network on camera raw, as SID and report 4 do: native size, `psnr` and `ssim` on 8 bit, per image.
 
     Args:
-        model: A network on packed frames; or any function of a frame, as `frames` has it, and its ratio to a picture.
+        model: A network on packed frames, or its name or path; or any function of a frame, as `frames` has it, and its
+            ratio to a picture.
         frames: Packed frames, `(height / 2, width / 2, 4)`, uint16 or float in [0, 1]: a list or `lle.raw.Frames`.
         references: As many pictures, `(height, width, 3)`, uint8, uint16 or float in [0, 1].
         ratios: As many numbers, by which the frames are amplified (`lle.raw.amplify`).
@@ -101,7 +104,7 @@ def evaluate_raw(model, frames, references, ratios, names=None):
     if 0 in counts or len(set(counts)) > 1:
         raise ValueError(f"frames, references, ratios and names must be equally many and at least one, got {counts}")
     _check_names(names)
-    rows = []
+    model, rows = as_network(model), []
     for frame, reference, ratio in zip(frames, references, ratios, strict=True):
         output = run(model, amplify(frame, ratio)) if hasattr(model, "predict_on_batch") else model(frame, ratio)
         reference = to_float(reference)

@@ -71,11 +71,13 @@ def open_picture(path, max_megapixels=None):
 
     Raises:
         OSError: If the file is missing or cannot be read.
-        ValueError: If it is no regular file or does not decode, and the message names the file; or if `max_megapixels`
-            is no positive number.
+        ValueError: If it is no regular file, camera raw by its suffix, or does not decode, and the message names the
+            file; or if `max_megapixels` is no positive number.
     """
     check_megapixels(max_megapixels)
     check_file(path)
+    if Path(path).suffix.lower() in RAW_SUFFIXES:  # many are TIFF files, of which Pillow would decode a small preview
+        raise ValueError(f"{one_line(path)}: camera raw, no picture yet: lle.files.enhance_file develops it")
     register_decoder(path)
     try:
         with QUIET, ExitStack() as on_error:
@@ -91,8 +93,7 @@ def open_picture(path, max_megapixels=None):
         raise
     except Image.UnidentifiedImageError as error:
         check_decoder(path)
-        hint = "; camera raw: lle.files.enhance_file" if Path(path).suffix.lower() in RAW_SUFFIXES else ""
-        raise ValueError(f"{one_line(path)}: not a picture that Pillow can read{hint}") from error
+        raise ValueError(f"{one_line(path)}: not a picture that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{one_line(path)}: {first_line(error)}; max_megapixels sets the limit") from error
     except Exception as error:  # a broken file makes Pillow's decoders fail in many ways

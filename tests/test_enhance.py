@@ -231,11 +231,13 @@ def test_tiles_that_are_blended_and_enlarged():
     assert run(network, np.ones_like(image), 64).max() <= 1  # though the weights do not add up to 1 exactly
 
 
-def test_the_card_names_the_tiles():
+@pytest.mark.parametrize("at_a_time, side", [(1, 52), (2, 36)])  # equal ones, of 48 and 32, and context
+def test_the_card_names_the_tiles(at_a_time, side, monkeypatch):
+    monkeypatch.setattr("lle.tiles.together", lambda: at_a_time)
     sizes = set()
     network = stub(lambda tiles: sizes.add(tiles.shape[1:3]) or tiles, stride=1, halo=2, tile=60, scale=1)
-    run(network, picture(100, 100))  # equal ones, of 48 and context
-    assert sizes == {(52, 52)}
+    run(network, picture(100, 100))
+    assert sizes == {(side, side)}
 
     def whole(batch):
         sizes.add(batch.shape)
@@ -625,6 +627,7 @@ assert callable(lle.files.enhance_file) and callable(lle.data.read_image) and ca
 assert callable(lle.enhance) and callable(lle.load)
 import lle.enhance
 assert callable(lle.enhance) and not hasattr(lle, "nothing")
+assert {"enhance", "load", "networks", "metrics"} <= set(dir(lle)) and "importlib" not in dir(lle)
 for name in lle.SUBMODULES:
     assert getattr(lle, name).__name__ == f"lle.{name}"
 """

@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from write_dng import noise, write_dng
 
-from lle import raw
+from lle import data, raw
 from lle.__main__ import main
 from lle.degrade import raw_pair
 from lle.enhance import enhance, run
@@ -151,5 +152,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         enhance_raw(path, "zero_dce")
     with pytest.raises(ValueError, match="camera raw"):
         enhance(np.zeros((8, 8, 3), "uint8"), sid_unet(2, 2))
-    with pytest.raises(ValueError, match="not a picture that Pillow can read; camera raw: lle.files.enhance_file"):
-        enhance(path)
+    for suffix in (".dng", ".NEF"):  # which begins with a small preview that Pillow would decode
+        path = tmp_path / f"preview{suffix}"
+        with tifffile.TiffWriter(path) as file:
+            file.write(np.zeros((120, 160, 3), "uint8"), subifds=1)
+            file.write(noise())
+        for read in (enhance, data.read_image):
+            with pytest.raises(ValueError, match="camera raw, no picture yet: lle.files.enhance_file"):
+                read(path)

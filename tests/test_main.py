@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from write_dng import noise, write_dng
 
+import lle
 from lle import files
 from lle.__main__ import _small, main
 from lle.enhance import can_compute
@@ -260,3 +261,10 @@ def test_a_reader_that_has_read_enough():
     with os.fdopen(writing, "w") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_it_says_its_version_and_its_networks(capsys):
+    for arguments, said in ((["--version"], f"lle {lle.__version__}"), (["enhance", "--help"], "deeper_unet, mirnet")):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0 and said in " ".join(capsys.readouterr().out.split())

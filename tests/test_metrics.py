@@ -7,6 +7,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import mean_squared_error
 
+import lle
 from lle import metrics
 from lle.data import Pair
 from lle.models import unet_residual_attention
@@ -147,6 +148,13 @@ def test_pictures_of_the_same_name_all_count(pairs):
     assert list(table.index) == ["1", "2", "1", "2", "mean"]
     parts = [metrics.evaluate(lambda batch: batch / 2, part).loc["mean", "psnr"] for part in (pairs, reversed_pairs)]
     assert table.loc["mean", "psnr"] == pytest.approx(np.mean(parts)) and parts[0] != parts[1]
+
+
+def test_a_network_may_be_given_by_its_name(pairs):
+    by_name, itself = (metrics.evaluate(model, pairs) for model in ("zero_dce", lle.load("zero_dce")))
+    np.testing.assert_array_equal(by_name, itself)
+    with pytest.raises(ValueError, match="no network is called 'zork'"):
+        metrics.evaluate("zork", pairs)
 
 
 def test_evaluate_refuses(pairs):

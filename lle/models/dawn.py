@@ -54,7 +54,8 @@ class Dawn(keras.Model):
     reduced to thumbnails; then the detail, from crops whose result has the brightness that it should have, lest the
     error of a wrong guess, which no crop can mend, hide that of the noise. From there exposure and detail may go on
     together, which is the first that the hints hear of a loss. Until the sketch has learnt, say how bright the result
-    is to be.
+    is to be. (So a plain `fit(low, high)` never teaches the brightness, and takes each crop for a whole picture: for
+    crops train on `lle.mixture.Mixture`. `notebooks/08_your_own_data.ipynb` goes on from the shipped weights.)
 
     It may be trained in bfloat16 and used so (`lle.load("dawn", dtype="mixed_bfloat16")`): built with `dtype="float32"`
     under Keras's policy `mixed_bfloat16`, it keeps the curve and what leaves its parts in float32.
