@@ -48,7 +48,7 @@ reliability: .venv/.installed-test
 	LLE_RELIABILITY=write .venv/bin/python -m pytest -n 0 tests/test_hostile_*.py tests/test_properties.py tests/test_fuzz.py
 
 notebooks: .venv/.installed
-	.venv/bin/jupyter lab notebooks
+	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 bench: .venv/.installed
 	.venv/bin/python benchmarks/run.py
