@@ -21,4 +21,4 @@ def __getattr__(name):
 
 def __dir__():
     """What completion offers."""
-    return sorted([*__all__, *SUBMODULES, "__version__"])
+    return sorted({*globals(), *SUBMODULES} - {"importlib", "SUBMODULES"})

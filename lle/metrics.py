@@ -5,6 +5,8 @@ field means by PSNR on LOL v1; the protocols named after a report recompute what
 labelled `as_printed`.
 """
 
+from pathlib import Path
+
 import cv2
 import keras
 import numpy as np
@@ -53,10 +55,13 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
         A `pandas.DataFrame` with a row for each image, and the mean over the images as the row `mean`.
 
     Raises:
-        ValueError: If the protocol is unknown, the list is empty, or a picture does not decode or is too small.
+        ValueError: If the protocol is unknown, there is no list of pairs or an empty one, or a picture does not decode
+            or is too small.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+    if isinstance(pairs, (str, Path)):
+        raise ValueError(f"expected a list of pairs, such as lle.data.find_pairs makes, got the path {str(pairs)!r}")
     if not pairs:
         raise ValueError("there is no pair to evaluate")
     _check_names([pair.name for pair in pairs])
@@ -194,7 +199,7 @@ def psnr_uint8(reference, output):
     It is about 27.9 dB for any two pictures: the square of a residue modulo 256, itself taken modulo 256, is 105.5 on
     average over all residues, and 10 * log10(255 ** 2 / 105.5) = 27.9. Never a measure of anything; it is here to
     recompute what was printed. Reports 2 and 5 do not show how they measured; that it was so is inferred from their
-    values, all of which lie between 27.3 and 28.7.
+    values, all of which lie between 27.3 and 28.6.
 
     Args:
         reference: `(height, width, 3)`, uint8.

@@ -134,7 +134,8 @@ class WholePictures(keras.utils.PyDataset):
         most: Pixels that neither shall exceed.
 
     Raises:
-        ValueError: If there is no pair, the two differ in number or in size, or a side is shorter than the stride.
+        ValueError: If there is no pair, the two differ in number or in size, one is no RGB picture, or a side is
+            shorter than the stride.
     """
 
     def __init__(self, low, high, stride=16, most=math.inf):
@@ -170,7 +171,7 @@ def paired(low, high, view=VIEW):
         told, to a dark and a well-lit part of one size. It raises ValueError if a picture is smaller than that.
 
     Raises:
-        ValueError: If there is no pair, or the two differ in number or in size.
+        ValueError: If there is no pair, the two differ in number or in size, or one is no RGB picture.
     """
     _check_pairs(low, high)
 
@@ -269,6 +270,9 @@ def unchanged(photographs, view=VIEW):
 def _check_pairs(low, high):
     if len(low) != len(high) or not len(low):
         raise ValueError(f"{len(low)} pictures and {len(high)} references are no pairs")
+    for i, shapes in enumerate(zip(*([image.shape for image in side] for side in (low, high)), strict=True)):
+        if not all(len(shape) == 3 and shape[2] == 3 for shape in shapes):
+            raise ValueError(f"pair {i}: expected pictures of (height, width, 3), got {shapes[0]} and {shapes[1]}")
     for i, sizes in enumerate(zip(*([image.shape[:2] for image in side] for side in (low, high)), strict=True)):
         if sizes[0] != sizes[1]:
             raise ValueError(f"pair {i}: a picture of {sizes[0]} pixels and a reference of {sizes[1]}")
@@ -283,7 +287,7 @@ def _cut(random, least, view, *images):
     """The same part of each, which stands for a whole picture."""
     whole = np.array(images[0].shape[:2])
     if whole.min() < least:
-        raise ValueError(f"a picture of {whole[0]} x {whole[1]} pixels is smaller than the crops, {least}")
+        raise ValueError(f"a picture of {whole[0]}x{whole[1]} pixels is too small: sides of {least} or more are needed")
     sides = np.maximum(np.rint(whole * random.uniform(view, 1)).astype(int), least)
     top, left = random.integers(whole - sides + 1)
     return [image[top : top + sides[0], left : left + sides[1]] for image in images]

@@ -19,6 +19,7 @@ from lle.paths import naming, one_line
 
 RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 HEIF_SUFFIXES = {".heic", ".heif"}
+DEVELOP = "develop it by `python -m lle enhance` or lle.files.enhance_file"
 NOT_RGB = {"CMYK", "LAB", "HSV", "YCbCr"}  # modes whose colour profile does not fit what `to_samples` makes of them
 # What a TIFF file says about its picture, not about how it is stored.
 TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)  # description, make, model, software, date, artist, copyright
@@ -77,7 +78,7 @@ def open_picture(path, max_megapixels=None):
     check_megapixels(max_megapixels)
     check_file(path)
     if Path(path).suffix.lower() in RAW_SUFFIXES:  # many are TIFF files, of which Pillow would decode a small preview
-        raise ValueError(f"{one_line(path)}: camera raw, no picture yet: lle.files.enhance_file develops it")
+        raise ValueError(f"{one_line(path)}: camera raw, no picture yet: {DEVELOP}")
     register_decoder(path)
     try:
         with QUIET, ExitStack() as on_error:

@@ -278,3 +278,9 @@ def test_a_grey_picture_of_16_bit_keeps_its_values_and_a_float_one_is_refused(tm
     Image.fromarray(np.full((2, 2), 0.5, "float32")).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="float.tif.*32 bit"):
         data.read_image(tmp_path / "float.tif")
+
+
+def test_a_folder_of_camera_raw_says_what_to_do(tmp_path):
+    (tmp_path / "photo.NEF").write_bytes(b"")
+    with pytest.raises(ValueError, match="no picture in this folder .*camera raw: develop it by"):
+        data.find_images(tmp_path)

@@ -158,5 +158,5 @@ def test_what_does_not_fit_is_refused(tmp_path):
             file.write(np.zeros((120, 160, 3), "uint8"), subifds=1)
             file.write(noise())
         for read in (enhance, data.read_image):
-            with pytest.raises(ValueError, match="camera raw, no picture yet: lle.files.enhance_file"):
+            with pytest.raises(ValueError, match="camera raw, no picture yet: develop it by `python -m lle enhance`"):
                 read(path)

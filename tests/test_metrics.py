@@ -160,6 +160,8 @@ def test_a_network_may_be_given_by_its_name(pairs):
 def test_evaluate_refuses(pairs):
     with pytest.raises(ValueError, match="protocol must be one of"):
         metrics.evaluate(lambda batch: batch, pairs, "best")
+    with pytest.raises(ValueError, match="expected a list of pairs, such as lle.data.find_pairs makes"):
+        metrics.evaluate(lambda batch: batch, "PAIRS")
     with pytest.raises(ValueError, match="called 'mean'"):
         metrics.evaluate(lambda batch: batch, [Pair(pairs[0].low.with_name("mean.png"), pairs[0].high)])
     with pytest.raises(ValueError, match="no pair"):

@@ -176,7 +176,7 @@ def test_what_is_lit_is_as_bright_as_in_the_result():
 
 
 def test_a_picture_smaller_than_the_crops():
-    with pytest.raises(ValueError, match="40 x 48 pixels is smaller than the crops, 64"):
+    with pytest.raises(ValueError, match="40x48 pixels is too small: sides of 64 or more"):
         Mixture({"same": unchanged([picture(100)])}, {"same": 1.0}, 1, crop=64)[0]
 
 

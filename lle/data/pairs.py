@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lle.data.checking import sizes_of
 from lle.data.reading import size_text
 from lle.paths import one_line
+from lle.pictures import DEVELOP, RAW_SUFFIXES
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -45,9 +46,13 @@ def find_images(folder):
         ValueError: If it holds no picture.
     """
     folder = Path(folder)
-    images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
-        raise ValueError(f"{one_line(folder)}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        is_raw = any(path.suffix.lower() in RAW_SUFFIXES for path in files)
+        hint = f", but camera raw: {DEVELOP}" if is_raw else ""
+        looked_for = ", ".join(sorted(SUFFIXES))
+        raise ValueError(f"{one_line(folder)}: no picture in this folder (looked for {looked_for}){hint}")
     return sorted(images, key=_natural_key)
 
 
