@@ -123,7 +123,8 @@ def _add_evaluate(commands):
 def _add_compare(commands):
     command = commands.add_parser("compare", help="write a sheet that shows pictures and their enhancements")
     command.add_argument("files", nargs="+", metavar="FILE")
-    command.add_argument("--model", action="append", help=f"may be given several times ({DEFAULT})")
+    says = f"{_networks()}, or path of a .keras file; may be given several times ({DEFAULT})"
+    command.add_argument("--model", action="append", help=says)
     command.add_argument(
         "--brightness", action="append", type=_share,
         help="the mean grey value of the results, as for enhance, of those networks that can be told; may be given "
@@ -136,10 +137,12 @@ def _add_compare(commands):
 
 
 def _add_model(command, default=DEFAULT, says=DEFAULT):
-    names = ", ".join(sorted(card.stem for card in WEIGHTS.glob("*.json")))
-    command.add_argument(
-        "--model", default=default, help=f"name of a network, one of {names}, or path of a .keras file ({says})"
-    )
+    command.add_argument("--model", default=default, help=f"{_networks()}, or path of a .keras file ({says})")
+
+
+def _networks():
+    names = sorted(card.stem for card in WEIGHTS.glob("*.json"))
+    return f"name of a network, one of {', '.join(names)} ({RAW_DEFAULT} takes camera raw)"
 
 
 def _add_limit(command):

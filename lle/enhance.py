@@ -126,8 +126,8 @@ def run(model, image, tile=None, brightness=None):
 
     Raises:
         ValueError: If the image is of another shape or kind, image or result hold values that are not numbers, the
-            result seems to go from 0 to 255, card or tile are not as they have to be, or the network's brightness
-            cannot be set, or not to this.
+            result seems to go from 0 to 255, card or tile are not as they have to be, the network's brightness
+            cannot be set, or not to this, or there is no network of this name or path.
     """
     model, image = as_network(model), np.asarray(image)
     channels, scale = (card_of(model)[key] for key in ("channels", "scale"))
@@ -198,7 +198,17 @@ def enhance(image, model=DEFAULT, brightness=None, max_megapixels=None):
 
 
 def as_network(model):
-    """Load a network that is given by its name or path, once; anything else comes back as it is."""
+    """Load a network that is given by its name or path, as `load` does, but once.
+
+    Args:
+        model: A name or path, or anything else.
+
+    Returns:
+        The `keras.Model`; what is neither name nor path comes back as it is.
+
+    Raises:
+        ValueError: See `load`.
+    """
     if not isinstance(model, (str, Path)):
         return model
     path, _ = find(model)

@@ -55,8 +55,8 @@ def evaluate(model, pairs, protocol="standard", max_megapixels=None):
         A `pandas.DataFrame` with a row for each image, and the mean over the images as the row `mean`.
 
     Raises:
-        ValueError: If the protocol is unknown, there is no list of pairs or an empty one, or a picture does not decode
-            or is too small.
+        ValueError: If the protocol is unknown, there is no list of pairs or an empty one, no network of this name or
+            path, or a picture does not decode or is too small.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")

@@ -10,6 +10,7 @@ from sklearn.metrics import mean_squared_error
 import lle
 from lle import metrics
 from lle.data import Pair
+from lle.enhance import run
 from lle.models import unet_residual_attention
 
 generator = np.random.default_rng(0)
@@ -153,6 +154,8 @@ def test_pictures_of_the_same_name_all_count(pairs):
 def test_a_network_may_be_given_by_its_name(pairs):
     by_name, itself = (metrics.evaluate(model, pairs) for model in ("zero_dce", lle.load("zero_dce")))
     np.testing.assert_array_equal(by_name, itself)
+    image = np.full((32, 32, 3), 0.1, "float32")
+    np.testing.assert_array_equal(run("zero_dce", image), run(lle.load("zero_dce"), image))
     with pytest.raises(ValueError, match="no network is called 'zork'"):
         metrics.evaluate("zork", pairs)
 

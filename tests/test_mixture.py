@@ -176,6 +176,9 @@ def test_what_is_lit_is_as_bright_as_in_the_result():
 
 
 def test_a_picture_smaller_than_the_crops():
+    for make in (paired, WholePictures):
+        with pytest.raises(ValueError, match="pair 0: expected pictures of"):
+            make([np.zeros((64, 64), "uint8")], [np.zeros((64, 64), "uint8")])
     with pytest.raises(ValueError, match="40x48 pixels is too small: sides of 64 or more"):
         Mixture({"same": unchanged([picture(100)])}, {"same": 1.0}, 1, crop=64)[0]
 
