@@ -270,12 +270,12 @@ def unchanged(photographs, view=VIEW):
 def _check_pairs(low, high):
     if len(low) != len(high) or not len(low):
         raise ValueError(f"{len(low)} pictures and {len(high)} references are no pairs")
-    for i, shapes in enumerate(zip(*([image.shape for image in side] for side in (low, high)), strict=True)):
+    for i, pair in enumerate(zip(low, high, strict=True)):
+        shapes = [image.shape for image in pair]
         if not all(len(shape) == 3 and shape[2] == 3 for shape in shapes):
             raise ValueError(f"pair {i}: expected pictures of (height, width, 3), got {shapes[0]} and {shapes[1]}")
-    for i, sizes in enumerate(zip(*([image.shape[:2] for image in side] for side in (low, high)), strict=True)):
-        if sizes[0] != sizes[1]:
-            raise ValueError(f"pair {i}: a picture of {sizes[0]} pixels and a reference of {sizes[1]}")
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"pair {i}: a picture of {shapes[0][:2]} pixels and a reference of {shapes[1][:2]}")
 
 
 def _is_bright(i, means, is_told):
